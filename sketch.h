@@ -1,0 +1,2805 @@
+/* sketch.h - v0.1.0 - gradient and Hessian sketches in one C header - MIT licence (text at the end)
+
+// >>manual
+====================================================================================================
+ sketch.h turns a vector of n numbers (a gradient, 10^6 to 10^11 parameters) into d numbers (its
+ sketch, d = 2^6 .. 2^20) that keep inner products: <Sx, Sy> ~ <x, y>, in one pass over memory, with
+ nothing of size n stored. It implements AFFD, AFJL and QK of A. Schioppa, "Efficient Sketches for
+ Training Data Attribution and Studying the Loss Landscape", NeurIPS 2024 (arXiv 2402.03994), and the
+ projections they are held against: FJL, Fastfood (FFD), dense, SJLT / CountSketch, SRHT.
+
+ DO THIS, in exactly one C or C++ file:
+
+     #define SKETCH_IMPLEMENTATION
+     #include "sketch.h"
+
+ and plain #include "sketch.h" everywhere else. Link with -lm. No compiler flags: every instruction set
+ of the machine (scalar, AVX2, AVX-512; through SIMDe elsewhere, where <simde/...> is found) is compiled in
+ and chosen at run time.
+
+ CONTENTS (grep for the marker)
+     >>manual      this text            >>shared      Philox, signs, normals, permutations
+     >>config      macros, version      >>platform    CPU detection, allocation
+     >>types       status, enums, desc  >>isa         vector vocabularies, self-inclusion
+     >>api         core functions       >>plan        validation, fingerprint, tables
+     >>helpers     attribution, top-k   >>algorithms  one sub-section for each operator
+     >>stop        end of the API       >>apply       accumulate, stream, batch, adjoint
+     >>kernels     the kernel template  >>store       the append-only files
+     >>licence     MIT
+
+ EXAMPLE 1: one gradient
+
+     sketch_desc  desc = sketch_desc_make(SKETCH_AFFD, n, 1024, 42);    // algorithm, n, d, seed
+     sketch_plan *plan; sketch_work *work;
+     if (sketch_create(&desc, &plan) != SKETCH_OK) ...
+     sketch_work_create(plan, 1, &work);
+     sketch_apply(plan, gradient, SKETCH_F32, y, work);                  // y[1024] = S gradient[n]
+     sketch_apply_t(plan, y, x, SKETCH_F32, work);                       // x[n] = S^T y
+     sketch_work_destroy(work); sketch_destroy(plan);
+
+ EXAMPLE 2: a gradient that lives in the tensors of a framework, and never in one piece
+
+     sketch_tensor t[2] = {{ w1, 768*3072, 0, SKETCH_BF16 }, { b1, 3072, 0, SKETCH_F32 }};
+     sketch_apply_tensors(plan, t, 2, 1, y, 0, work);
+
+ EXAMPLE 3: attribution: who taught the model this?
+
+     sketch_store_open("index", plan, &store);                           // creates or resumes
+     if (!sketch_store_has(store, id)) sketch_store_append(store, &id, y, 1);
+     sketch_store_commit(store);                                          // these rows survive a power cut
+     sketch_tda_topk(store, q, 1, d, SKETCH_DOT, SKETCH_HIGHEST, 5, hits, NULL);  // 5 most helpful examples
+
+ WORDS
+     n, d          input and sketch length.  L: block length (a power of two).  N = ceil(n/L): number of blocks.
+     S             the operator, d x n, random, linear: drawn from (algorithm, n, d, seed, options) and nothing else.
+                   E |S x|^2 = |x|^2 for every x (scale, below).  S^T: its exact adjoint.
+     score         inner product of two gradients' sketches. Positive: a small step down the training example's gradient
+                   also lowers the query's loss ("helpful"); negative: it raises it ("harmful").
+     The paper's first version calls its algorithms BAMI, FRIKADEL and Straight.
+
+ WHICH ALGORITHM WHEN (costs for one vector; memory: what a work needs beside the d outputs)
+     AFFD   the default. O(n log L) additions. Guarantee: Johnson-Lindenstrauss for every x (paper, Theorem 3.2).
+     AFJL   fastest for short sketches: O(n + N d log d), one streaming read. No theorem: e_i + e_j with i = j mod d in one
+            block collides; take d 4 times larger than AFFD's.
+     QK     a GEMM: n d_1 multiply-adds, no transform. Guarantee needs a larger d (Theorem 3.3): take 16 times AFFD's; worst
+            on sparse and low-rank x (one coordinate).
+     SJLT   nnz adds a coordinate; valid for every x at nnz = 8; nnz = 1 is CountSketch. Random writes into d floats.
+     SRHT   AFFD without normals: orthogonal rows, selected with look-ups.
+     dense  n d work, the reference (TRAK, RandBLAS, scikit-learn): never stored.
+     FJL    Ailon-Chazelle with look-ups; a baseline.
+     FFD    Fastfood's transpose; a baseline, and not a valid sketch: fails on Walsh rows (Theorem 3.1).
+
+ WHAT IT DOES NOT DO
+     compute gradients; create threads; print; abort; allocate after create; keep global state; hold a matrix of size n;
+     read or write anything but the store's directory. This version has no CUDA section and no Windows store.
+
+ THREADS. A sketch_plan is immutable: share it. A sketch_work is scratch: one for each thread that calls. To spread one
+     call over threads give the descriptor a parallel_for (examples/ has pthreads and OpenMP adapters; compiled with -fopenmp,
+     sketch_threads_openmp() returns one). The number of threads never changes a bit of a result.
+
+ MEMORY. sketch_measure() tells, before anything is made, what a plan and a work will take. The block form needs about
+     L + 8 max(d, 1024) floats for each vector in flight and thread, whatever n is; the whole-vector form needs L = 2^ceil(log2 n) floats.
+
+ DETERMINISM. The same descriptor names the same S on every machine, compiler, instruction set and thread count, for
+     as long as SKETCH_STREAM_VERSION stays. The families made of additions (AFFD and AFJL with pre-conditioner H or F, FJL, FFD, SJLT,
+     SRHT, dense) also give the same bits. QK and pre-conditioner Q may use fused multiply-add: their results agree between
+     instruction sets to |difference| <= 4 k u |S||x|, u = 2^-24, k the sum of the contracted lengths (elementwise bound).
+     -ffast-math is refused at compile time; a wrong rounding mode or flush-to-zero at create.
+     Bits also do not depend on how x was cut, when the cuts are at multiples of the granule (sketch_info.granule): see
+     sketch_shard. Cuts elsewhere change a result by rounding only.
+
+ THE OPERATORS, EXACTLY (a second implementation can be written from this section; tests/oracle.py is one)
+
+     All integers are unsigned; >> and & as in C; lo32/hi32: low and high 32 bits of a 64-bit number.
+
+     Random words. W(p, s, m), for purpose p, sub-stream s (32 bits) and word number m (64 bits) is a word of Philox4x32-10
+     (Salmon et al. 2011) with key (lo32(seed), hi32(seed)) and counter (lo32(c), hi32(c), p + 256*algo, s), where
+     c = 16*(m div 64) + (m mod 16), and the output word is number (m div 16) mod 4.  algo: the value of the enum sketch_algo.
+     Purposes: 1 SIGN, 2 DIAG, 3 PERM, 4 HAAR, 5 DENSE, 6 HASH, 7 POSITION, 8 SPARSE, 9 SHUFFLE, 10 ROWS.
+
+     Sign(p, s, i) = -1 if bit 31 - ((i div 16) mod 32) of W(p, s, 16*(i div 512) + (i mod 16)) is set, else +1.
+
+     Normal(p, s, i): w = W(p, s, 16*(i div 32) + (i mod 16)); h = w & 65535 if (i div 16) is even, else w >> 16; v = h | 1;
+     e = floor(log2 v); r = ((c3[e] v + c2[e]) v + c1[e]) v + c0[e] with each operation rounded to f32 (coefficients: ski_normal_table, row k, entry e);
+     the normal is -r if h is odd, else r. So 15 bits of magnitude and a sign: a piecewise cubic inverse of the
+     normal distribution function, |mean| = 0, |variance - 1| < 1e-7, excess kurtosis -2e-4, KS distance 8e-5, |max| 4.39.
+
+     Below(w, k) = (w k) >> 32.   Permutation(p, s, m0, B): a = (0..B-1); for j = B-1 down to 1: swap a[j] and
+     a[Below(W(p, s, m0 + j), j + 1)]; returns a.
+
+     Haar(s, r, b): the r x b matrix with entry (i, j) = Normal(HAAR, s, i b + j), rows made orthonormal in order by Gram-Schmidt
+     (positive coefficients: row i keeps a positive inner product with its input); if r = b and its determinant is -1, its last
+     row is negated.  So the first r rows of a Haar matrix on SO(b).
+
+     Block form. Block b holds coordinates b L .. b L + L - 1 of x, zeros past n. S x = sum over b of S_b x_b.
+     L = 2^15, or the next power of two of n if that is less, or the next power of two of d if that is more; or desc.block;
+     or the next power of two of n for SKETCH_BLOCK_WHOLE.  Below, j is a coordinate in its block, i = b L + j.
+
+     H: the orthonormal Walsh-Hadamard matrix of size L, entries L^(-1/2) (-1)^popcount(i & j).
+     P: (P u)[a] = u[pi(a)]. Write a index in Kronecker factors of 1024, trailing one fastest, the leading one taking what is left
+     (2^15 = 32 * 1024); the f-th factor counted from the trailing one (f = 0) has size B_f and the permutation
+     Permutation(PERM, f, 0, B_f); pi permutes each digit by its own. One P serves all blocks of a plan (the paper's single-device
+     form has one as well; what differs from block to block is B and G).
+     B_b: diagonal, Sign(SIGN, 0, i).   G_b: diagonal, Normal(DIAG, 0, i), or Sign(DIAG, 0, i) if desc.diag is Rademacher.
+     R_d: the first d coordinates.
+
+     AFFD   S_b = sqrt(L/d) R_d T2 P G_b T1        H: T1 = H B_b, T2 = H.   F: T1 = C B_b, T2 = C.   Q: T1 = Q1, T2 = Q2.
+     AFJL   S_b = sqrt(L/d) R_d G_b P T1           (G_b after the permutation: coordinate a of P T1 x_b is multiplied by G_b's entry a)
+            C: the Kronecker product, over the factors above, of Hartley matrices B^(-1/2) (cos(2 pi j k/B) + sin(2 pi j k/B)).
+            Q1, Q2: Kronecker products of Haar matrices. log2 L is cut into K = max(1, ceil(log2 L / 6)) parts, as equal as can be,
+            larger ones trailing; factor f counted from the leading one (f = 0) is Haar(f, b_f, b_f) in Q1 and Haar(16 + f, b_f, b_f) in Q2.
+     SRHT   S_b = sqrt(L/d) P_b H B_b, P_b: d distinct rows: a = (0..L-1); for k = 0..d-1: swap a[k] and
+            a[k + Below(W(ROWS, 0, b L + k), L - k)]; row k is a[k].
+     FJL    (S_b x)_r = sqrt(L/(nnz d)) sum over k < nnz of g_k (H B_b x)[p_k], with m = (b d + r) nnz + k, g_k = Normal(SPARSE, 0, m),
+            p_k = W(POSITION, 0, m) >> (32 - log2 L) (0 if L = 1). nnz: desc.nnz, default ceil(log2 L)^2, at least 1.
+     FFD    L = D, the next power of two of d. S_b = sqrt(D/d) R_d B_b H Pi_b^T G_b H, Pi_b: (Pi_b^T u)[a[j]] = u[j] with
+            a = Permutation(SHUFFLE, 0, b D, D).
+     dense  S_ri = d^(-1/2) E(r, i), E = Normal (or Sign, for desc.diag = SKETCH_RADEMACHER) (DENSE, r div 512, 512 i + (r mod 512)).
+     SJLT   coordinate i, nonzero k < s = nnz (default 8, at most d): w = W(HASH, k, i); row = lo + (((w >> 1) (hi - lo)) >> 31) with
+            lo = floor(k d/s), hi = floor((k+1) d/s); value -1/sqrt(s) if w is odd, else 1/sqrt(s).
+     QK     S = sqrt(n'/d) R_d (Q1 (x) .. (x) QK), Qf = Haar(f, d_f, b_f), f = 0 leading; n' = prod b_f >= n, x padded with zeros to n';
+            prod d_f >= d. sketch_query() reports b_f and d_f.  Its blocks are the slabs of equal leading index.
+     desc.scale = SKETCH_SCALE_NONE leaves out the factor in front (sqrt(L/d), d^(-1/2), 1/sqrt(s), sqrt(L/(nnz d)), sqrt(n'/d)) in both directions;
+     sketch_info.scale is that factor.
+
+     Sums. C = 1 is doubled while C < 64 and N/(2C) >= 8 (integer division); chunk c holds blocks floor(c N/C) .. floor((c+1) N/C) - 1. Inside a chunk blocks
+     are added in order; chunk results are added as a balanced binary tree over c. (This fixes the bits, not the operator.)
+
+     Fingerprint: FNV-1a (64 bit) of the ASCII text "sketch.h stream=1 algo=1 n=1000000 d=1024 seed=42 precond=0 diag=0 block=32768 nnz=0
+     scale=0" (one space between fields; decimal; block, nnz: the values in force; 0 where the algorithm has none).
+     Nesting: AFFD, AFJL: the first d' coordinates of a sketch, times sqrt(d/d'), are the same plan's sketch at d' (same seed, same L):
+     sketch_truncate().
+
+ ERRORS. Every function that can fail returns a sketch_status; negative is an error; sketch_status_string() names it.
+     Out-parameters are set on entry (NULL, zero), so an ignored error cannot leave rubbish. Inputs are never modified.
+
+ REFERENCES
+     Schioppa, NeurIPS 2024, arXiv 2402.03994.  Ailon & Chazelle, SIAM J. Comput. 2009.  Le, Sarlos & Smola, Fastfood, ICML 2013.
+     Kane & Nelson, Sparser JL, JACM 2014.  Park et al., TRAK, ICML 2023.  Salmon et al., Parallel random numbers, SC 2011.
+     Tropp, Improved analysis of the SRHT, 2011.  Charikar, Chen & Farach-Colton, CountSketch, 2002.
+
+ CHANGES
+     0.1.0  first version; stream version 1.
+====================================================================================================
+*/
+#ifndef SKETCH_H
+#define SKETCH_H
+
+/* // >>config ====================================================================================
+   SKETCH_IMPLEMENTATION   in one file: the function bodies follow the declarations.
+   SKETCH_STATIC           declarations and bodies are static (private copy in each file that implements).
+   SKETCH_MALLOC(size), SKETCH_FREE(ptr)   replace malloc and free, both or neither (16-byte alignment is enough).
+   SKETCH_NO_STDIO         leaves out the store (no files, no <stdio.h>, no POSIX).
+   SKETCH_NO_SIMD          compiles the scalar path only.
+   SKETCH_NO_SIMDE         does not look for <simde/...>.
+   SKETCH_SELF             how the header includes itself, default "sketch.h": define it if you rename the file. */
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define SKETCH_VERSION_MAJOR 0
+#define SKETCH_VERSION_MINOR 1
+#define SKETCH_VERSION_PATCH 0
+#define SKETCH_VERSION        (SKETCH_VERSION_MAJOR*10000 + SKETCH_VERSION_MINOR*100 + SKETCH_VERSION_PATCH)
+#define SKETCH_STREAM_VERSION 1   /* bumped whenever the map (algo,n,d,seed,options) -> operator changes */
+
+#ifndef SKETCH_API
+#  ifdef SKETCH_STATIC
+#    if defined(__GNUC__) || defined(__clang__)
+#      define SKETCH_API static __attribute__((unused))
+#    else
+#      define SKETCH_API static
+#    endif
+#  else
+#    define SKETCH_API extern
+#  endif
+#endif
+#if defined(__GNUC__) || defined(__clang__)
+#  define SKETCH_INLINE static inline __attribute__((unused))
+#else
+#  define SKETCH_INLINE static inline
+#endif
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* // >>types ===================================================================================== */
+#define SKETCH_STATUS_LIST(X)                                                              \
+    X(OK,              0, "ok")                                                            \
+    X(E_ARG,          -1, "bad argument: NULL pointer, zero size, unknown enum, option the algorithm does not have") \
+    X(E_SIZE,         -2, "sizes overflow, or do not match the plan")                      \
+    X(E_MEMORY,       -3, "allocation failed")                                             \
+    X(E_UNSUPPORTED,  -4, "not built in, or not on this CPU: algorithm, dtype or instruction set") \
+    X(E_STATE,        -5, "call out of order (stream not begun, store closed or failed), or the floating-point environment is not IEEE default") \
+    X(E_IO,           -6, "file could not be opened, read or written")                     \
+    X(E_FORMAT,       -7, "not a sketch store, damaged, or made by a different plan")      \
+    X(E_CALLBACK,     -8, "a user callback reported failure or asked to stop")             \
+    X(E_NONFINITE,    -9, "NaN or Inf where a finite number is required")                  \
+    X(E_CONVERGE,    -10, "iteration limit reached before tolerance, or matrix not positive definite")
+typedef enum sketch_status {
+#define SKETCH_X(name, code, text) SKETCH_##name = code,
+    SKETCH_STATUS_LIST(SKETCH_X)
+#undef SKETCH_X
+    SKETCH_STATUS_FORCE32 = 0x7fffffff
+} sketch_status;
+
+typedef enum sketch_algo {           /* 0 is deliberately not an algorithm; the values are part of the stream */
+    SKETCH_AFFD = 1, SKETCH_AFJL, SKETCH_QK,                        /* the paper's three        */
+    SKETCH_FJL, SKETCH_FFD, SKETCH_DENSE, SKETCH_SJLT, SKETCH_SRHT  /* what they are held against */
+} sketch_algo;
+typedef enum sketch_precond { SKETCH_PRECOND_H = 0, SKETCH_PRECOND_F, SKETCH_PRECOND_Q } sketch_precond;
+typedef enum sketch_diag    { SKETCH_GAUSSIAN = 0, SKETCH_RADEMACHER } sketch_diag;  /* AFFD/AFJL diagonal, dense entries */
+#define SKETCH_BLOCK_WHOLE UINT64_MAX  /* one block: the next power of two of n (the paper's single-device form) */
+typedef enum sketch_dtype  { SKETCH_F32 = 0, SKETCH_BF16, SKETCH_F16, SKETCH_F64 } sketch_dtype;
+typedef enum sketch_isa    { SKETCH_ISA_AUTO = 0, SKETCH_ISA_SCALAR, SKETCH_ISA_AVX2,
+                             SKETCH_ISA_AVX512, SKETCH_ISA_SIMDE } sketch_isa;
+typedef enum sketch_scale  { SKETCH_SCALE_ISOMETRIC = 0 /* E|y|^2 = |x|^2 */, SKETCH_SCALE_NONE } sketch_scale;
+typedef enum sketch_metric { SKETCH_DOT = 0, SKETCH_COSINE } sketch_metric;
+typedef enum sketch_order  { SKETCH_HIGHEST = 0, SKETCH_LOWEST } sketch_order;    /* top-k: which end of the scores */
+
+/* Hooks. All zero means the default. The structs are copied into the plan; `user` must outlive it. */
+typedef struct sketch_allocator {    /* default: SKETCH_MALLOC / SKETCH_FREE. Called by create/destroy functions only. */
+    void *(*alloc_fn)(void *user, size_t size, size_t align);   /* aligned block, or NULL on failure */
+    void  (*free_fn) (void *user, void *ptr, size_t size);      /* the size that was asked for       */
+    void  *user;
+} sketch_allocator;
+
+typedef void (*sketch_task_fn)(void *task_arg, uint32_t task_index);
+typedef struct sketch_threads {      /* default: run on the calling thread */
+    void (*parallel_for)(void *user, uint32_t ntasks, sketch_task_fn fn, void *task_arg); /* fn(task_arg, 0..ntasks-1), any order,
+                                        any thread; returns when all are done. A plain loop is a valid parallel_for. */
+    void    *user;
+    uint32_t width;                  /* how many tasks may usefully run at once, 1..1024; never changes results */
+} sketch_threads;
+
+typedef int (*sketch_progress_fn)(void *user, uint64_t done, uint64_t total);   /* nonzero: stop with E_CALLBACK */
+typedef struct sketch_progress {     /* default: silent. For helpers that run long. */
+    sketch_progress_fn fn;
+    void *user;
+} sketch_progress;
+
+typedef struct sketch_plan sketch_plan;   /* immutable after create: share between threads freely */
+typedef struct sketch_work sketch_work;   /* scratch: one per thread */
+
+typedef struct sketch_desc {
+    sketch_algo  algo;
+    uint64_t     n;                  /* input length  (parameters)            1 <= n < 2^56     */
+    uint64_t     d;                  /* output length (sketch)                1 <= d            */
+    uint64_t     seed;
+    /* everything below: zero means default */
+    sketch_precond precond;          /* AFFD, AFJL                                              */
+    sketch_diag  diag;               /* AFFD, AFJL, DENSE                                       */
+    uint64_t     block;              /* AFFD, AFJL, FJL, SRHT: L, power of two >= d; 0: default; cut to the next power of two of n */
+    uint32_t     nnz;                /* SJLT: nonzeros per input coordinate; FJL: per row and block */
+    uint32_t     keep_random;        /* AFFD, AFJL: 1: the plan keeps its diagonals (4 n bytes for speed), same S */
+    uint32_t     check_finite;       /* 1: NaN or Inf in an input is E_NONFINITE, output untouched; 0: they propagate */
+    sketch_scale scale;
+    sketch_isa   isa;                /* force a code path; E_UNSUPPORTED if the CPU lacks it    */
+    sketch_allocator allocator;
+    sketch_threads   threads;
+} sketch_desc;
+
+#define SKETCH_MAX_FACTORS 8
+typedef struct sketch_info {
+    uint64_t   n, d;
+    uint64_t   n_padded;             /* what the operator pads x to, in thought: no padding is stored */
+    uint64_t   block, nblocks;       /* L and N; for QK the slab b_2..b_K and their number b_1 */
+    uint64_t   granule;              /* cuts of x at multiples of this change no bit of a result (= block) */
+    uint32_t   nchunks;              /* leaves of the summation tree, a power of two <= 64: see sketch_shard */
+    uint64_t   fingerprint;          /* hash of algo,n,d,seed,options,SKETCH_STREAM_VERSION         */
+    size_t     plan_bytes;           /* memory that the plan holds */
+    size_t     work_bytes;           /* of a work with max_batch = 1 */
+    double     scale;                /* the isometry factor, applied or (SKETCH_SCALE_NONE) not */
+    uint32_t   nfactors;             /* Kronecker factors: QK: b_i and d_i; else those of L */
+    uint64_t   factor_in[SKETCH_MAX_FACTORS], factor_out[SKETCH_MAX_FACTORS];   /* leading factor first */
+    uint32_t   nnz;                  /* in force: SJLT, FJL */
+    sketch_isa isa;                  /* the code path in use */
+} sketch_info;
+
+typedef struct sketch_tensor {       /* a read-only view of caller's memory, aligned to its element */
+    const void  *data;               /* may be NULL if count is 0                            */
+    uint64_t     count;              /* elements per sample                                  */
+    uint64_t     stride;             /* elements between samples of a batch; 0 = count       */
+    sketch_dtype dtype;
+} sketch_tensor;
+
+/* // >>api =======================================================================================
+   Unless said otherwise: pointers must not be NULL, arrays must not overlap, and a call costs no allocation. */
+
+SKETCH_API const char   *sketch_status_string(sketch_status s);    /* static text; "unknown status" for others */
+SKETCH_API int           sketch_version(void);                     /* of the compiled code, not of the header */
+SKETCH_API sketch_isa    sketch_cpu_isa(void);                     /* the best code path built in that this CPU runs */
+SKETCH_API const char   *sketch_isa_name(sketch_isa isa);
+SKETCH_API sketch_status sketch_selftest(sketch_isa isa);
+    /* Known answers of the generator and of a small transform on that code path (AUTO: the best), rounding mode, flush-to-zero. Under 1 ms;
+       sketch_create runs it. E_UNSUPPORTED: no such code path here; E_STATE: the floating-point environment is not IEEE default
+       (rounding, flush-to-zero) or an answer is wrong (miscompiled). */
+#ifdef _OPENMP
+SKETCH_API sketch_threads sketch_threads_openmp(void);             /* present when compiled with -fopenmp */
+#endif
+
+/* ---- plan: an operator, and how to run it ---------------------------------------------------- */
+SKETCH_API sketch_desc   sketch_desc_make(sketch_algo algo, uint64_t n, uint64_t d, uint64_t seed);  /* the rest zero */
+SKETCH_API sketch_status sketch_measure(const sketch_desc *desc, size_t max_batch, size_t *plan_bytes, size_t *work_bytes);
+    /* Validates desc and tells what create and work_create will allocate. Allocates nothing. */
+SKETCH_API sketch_status sketch_create (const sketch_desc *desc, sketch_plan **plan);
+    /* E_ARG (also: an option that the algorithm does not have), E_SIZE (d > the next power of two of n where the operator needs that; block < d; tables that overflow), E_MEMORY,
+       E_UNSUPPORTED (isa), E_STATE (selftest). *plan = NULL on error. Cost: O(1), but Haar factors for QK and Q (O(b r^2)) and n normals for keep_random. */
+SKETCH_API void          sketch_destroy(sketch_plan *plan);                       /* NULL ok; after all its works */
+SKETCH_API sketch_info   sketch_query  (const sketch_plan *plan);                 /* all zero for NULL */
+SKETCH_API sketch_status sketch_work_create (const sketch_plan *plan, size_t max_batch, sketch_work **work);
+    /* max_batch >= 1: the batch that is sketched most efficiently; larger batches are cut. */
+SKETCH_API void          sketch_work_destroy(sketch_work *work);                  /* NULL ok */
+SKETCH_API size_t        sketch_work_bytes  (const sketch_plan *plan, size_t max_batch);   /* 0 for NULL, 0 or overflow */
+
+/* ---- apply: y[d] = S x[n] ----------------------------------------------------------------------
+   y: f32, `batch` rows, y_stride floats apart (0: d; else at least d). x and y must not overlap. Errors: E_ARG, E_SIZE (offset + count > n,
+   counts that do not add up to n, strides too short), E_STATE (work of another plan, or with a stream open), E_NONFINITE (check_finite).
+   With check_finite y is untouched by accum and zero after apply. Cost: see WHICH ALGORITHM WHEN; only sketch_accum does work, the others are loops over it. */
+SKETCH_API sketch_status sketch_accum(const sketch_plan *plan, const sketch_tensor *x, uint64_t offset,
+                                      size_t batch, float *y, size_t y_stride, sketch_work *work);
+    /* y[b,:] += S[:, offset : offset+count] x[b,:]. Any offset and count; each end inside a block costs that whole block's transform. */
+SKETCH_API sketch_status sketch_apply(const sketch_plan *plan, const void *x, sketch_dtype dtype,
+                                      float *y, sketch_work *work);
+SKETCH_API sketch_status sketch_apply_batch(const sketch_plan *plan, const void *x, sketch_dtype dtype,
+                                      size_t batch, size_t x_stride /* elements; 0: n */, float *y, size_t y_stride, sketch_work *work);
+SKETCH_API sketch_status sketch_apply_tensors(const sketch_plan *plan, const sketch_tensor *x, size_t ntensors,
+                                      size_t batch, float *y, size_t y_stride, sketch_work *work);
+    /* x is the concatenation of the tensors, whose counts must sum to n; dtypes may differ; tensors of 0 elements are allowed. */
+
+/* streamed chunks of any length, in order: the same bits as sketch_apply. One stream at a time in a work. */
+SKETCH_API sketch_status sketch_stream_begin(sketch_work *work, float *y);   /* y[d] = 0; kept until end */
+SKETCH_API sketch_status sketch_stream_push (sketch_work *work, const void *x, sketch_dtype dtype, uint64_t count);
+    /* E_SIZE when more than n would have been pushed: that push is ignored, the stream goes on. E_NONFINITE ends the stream, y = 0. */
+SKETCH_API sketch_status sketch_stream_end  (sketch_work *work);             /* y is complete. E_SIZE, y = 0: fewer than n were pushed. */
+
+/* shards: rank r of `world` holds x[offset, offset+count): call sketch_accum on it, then sum y over ranks. Balanced to one
+   granule; empty shards are (n, 0). The sum's bits depend on world, unless: world is a power of two <= info.nchunks and the ys are added by
+   sketch_shard_reduce: then they are those of sketch_apply. (For 3 ranks and exact bits: 64 shards, dealt in runs.) */
+SKETCH_API sketch_status sketch_shard(const sketch_plan *plan, uint32_t rank, uint32_t world,
+                                      uint64_t *offset, uint64_t *count);
+SKETCH_API sketch_status sketch_shard_reduce(const sketch_plan *plan, float *ys /* [world, d]; overwritten */, uint32_t world, float *y /* [d] */);
+
+/* ---- transpose: x[n] = S^T y[d] ---------------------------------------------------------------- */
+SKETCH_API sketch_status sketch_apply_t(const sketch_plan *plan, const float *y, void *x, sketch_dtype dtype,
+                                      sketch_work *work);
+SKETCH_API sketch_status sketch_apply_t_range(const sketch_plan *plan, const float *y, uint64_t offset, uint64_t count,
+                                      float alpha, float beta, void *x, sketch_dtype dtype, sketch_work *work);
+    /* x[0:count] = beta*x[0:count] + alpha*(S^T y)[offset:offset+count]: x points at element `offset` of the vector.
+       beta = 0: x is not read. Arithmetic in f32, rounded once to dtype (nearest even). */
+
+/* ---- Walsh-Hadamard transform, in place, natural (Hadamard) order, unnormalised, then times scale -------------- */
+SKETCH_API sketch_status sketch_wht_f32(float *x, size_t n /* power of two */, float scale);
+SKETCH_API sketch_status sketch_wht_batch_f32(float *x, size_t rows, size_t n, size_t stride /* 0: n */, float scale,
+                                      const sketch_threads *threads /* may be NULL */);
+
+/* ---- vectors: what the helpers below are built on ------------------------------------------------ */
+SKETCH_API double        sketch_dot_f32 (const float *a, const float *b, size_t n);
+    /* sum a_i b_i: products and sums in f64: error <= n 2^-53 sum |a_i b_i|. 0 for n = 0. */
+SKETCH_API sketch_status sketch_gemm_nt (const float *a, size_t m, const float *b, size_t k, size_t d,
+                                      float *c /* [m,k] = a[m,d] b[k,d]^T */, const sketch_threads *threads /* may be NULL */);
+    /* f32 sums, in some order: |error| <= d 2^-24 sum |a_i b_i| for each entry. m or k = 0: nothing to do. E_ARG, E_SIZE. */
+
+/* ---- store: append-only, crash-safe, readable with np.load ------------------------------------------------ */
+#ifndef SKETCH_NO_STDIO
+typedef struct sketch_store sketch_store;    /* one handle: one thread at a time. Any number of handles and processes on a directory. */
+SKETCH_API sketch_status sketch_store_open  (const char *dir, const sketch_plan *plan /* NULL: read only, any */,
+                                      sketch_store **store);
+    /* Creates dir (one level) and its meta.json if there are none and plan is given; else reads all that is committed. E_IO; E_FORMAT: not a store, damaged meta,
+       or rows of another plan (fingerprint); E_MEMORY. Allocates (malloc) 16 bytes a row. */
+SKETCH_API sketch_status sketch_store_append(sketch_store *store, const uint64_t *ids, const float *rows, size_t nrows);
+    /* rows[nrows, d]. Copies to the handle's own segment; visible to _count, _has, _rows after commit only. E_STATE: opened read only, or after a failed write. */
+SKETCH_API sketch_status sketch_store_commit(sketch_store *store);      /* after OK these rows survive a power cut. A failure is final for the handle. */
+SKETCH_API sketch_status sketch_store_refresh(sketch_store *store);     /* sees what other writers have committed since open */
+SKETCH_API uint64_t      sketch_store_count (const sketch_store *store);                   /* committed rows; 0 for NULL */
+SKETCH_API uint64_t      sketch_store_dim   (const sketch_store *store);                   /* d; 0 for NULL */
+SKETCH_API uint64_t      sketch_store_fingerprint(const sketch_store *store);
+SKETCH_API int           sketch_store_has   (const sketch_store *store, uint64_t id);      /* resume: skip what is there (appended or committed) */
+SKETCH_API sketch_status sketch_store_rows  (const sketch_store *store, uint64_t first, uint64_t *nrows,
+                                      const float **rows, const uint64_t **ids);
+    /* The longest contiguous mapped run that starts at row `first` (0 .. count-1): rows[nrows, d] and ids[nrows], valid until refresh, commit or close. E_SIZE: first >= count. */
+SKETCH_API sketch_status sketch_store_verify(sketch_store *store, uint64_t *bad_rows);     /* reads all rows, compares crc32c. OK with *bad_rows > 0: damaged */
+SKETCH_API sketch_status sketch_store_close (sketch_store *store);                         /* NULL ok. Uncommitted rows are committed; frees in any case. */
+#endif
+
+/* // >>stop   stop here if you only want the API ==================================================== */
+#ifdef __cplusplus
+}
+#endif
+#endif /* SKETCH_H */
+
+#if defined(SKETCH_IMPLEMENTATION) && !defined(SKI_IMPLEMENTED)
+#define SKI_IMPLEMENTED
+
+#if defined(__FAST_MATH__)
+#error "sketch.h: -ffast-math breaks the promise that one seed names one operator; compile this file without it"
+#endif
+#ifndef SKETCH_SELF
+#define SKETCH_SELF "sketch.h"
+#endif
+
+#include <math.h>
+#include <string.h>
+#if defined(SKETCH_MALLOC) != defined(SKETCH_FREE)
+#error "sketch.h: define both of SKETCH_MALLOC and SKETCH_FREE, or neither"
+#endif
+#ifndef SKETCH_MALLOC
+#include <stdlib.h>
+#define SKETCH_MALLOC(size) malloc(size)
+#define SKETCH_FREE(ptr)    free(ptr)
+#endif
+
+/* // >>platform =====================================================================================
+   Which code paths this build has. x86: AVX2+FMA and AVX-512 beside scalar, through target regions, so no -m flags.
+   Elsewhere: the AVX2 vocabulary through SIMDe where it is found. */
+#if !defined(SKETCH_NO_SIMD) && (defined(__GNUC__) || defined(__clang__))
+#  if defined(__x86_64__) || defined(__i386__)
+#    define SKI_HAS_X86 1
+#    include <immintrin.h>
+#  elif !defined(SKETCH_NO_SIMDE) && defined(__has_include)
+#    if __has_include(<simde/x86/avx2.h>) && __has_include(<simde/x86/fma.h>) && __has_include(<simde/x86/f16c.h>)
+#      define SKI_HAS_SIMDE 1
+#      include <simde/x86/avx2.h>
+#      include <simde/x86/fma.h>
+#      include <simde/x86/f16c.h>
+#    endif
+#  endif
+#endif
+
+/* Contraction off: gcc would fuse a*b+c even when written in intrinsics, and each ISA would round differently. */
+#if defined(__clang__)
+#  pragma clang fp contract(off)
+#elif defined(__GNUC__)
+#  pragma GCC push_options
+#  pragma GCC optimize ("fp-contract=off")
+#  pragma GCC diagnostic push
+#  pragma GCC diagnostic ignored "-Wmaybe-uninitialized"    /* gcc's own _mm512_undefined_*(), seen through inlining (gcc bug 105593) */
+#  pragma GCC diagnostic ignored "-Wuninitialized"
+#endif
+
+#if defined(__GNUC__) || defined(__clang__)
+#  define SKI_PREFETCH(p) __builtin_prefetch(p)
+#else
+#  define SKI_PREFETCH(p) ((void)0)
+#endif
+#define SKI_MIN(a, b) ((a) < (b) ? (a) : (b))
+#define SKI_MAX(a, b) ((a) > (b) ? (a) : (b))
+
+SKETCH_API sketch_isa sketch_cpu_isa(void) {
+#if defined(SKI_HAS_X86)
+    __builtin_cpu_init();           /* CPUID and XGETBV: also asks whether the system saves the registers */
+    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+        __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl")) return SKETCH_ISA_AVX512;
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return SKETCH_ISA_AVX2; /* every such CPU has F16C */
+#elif defined(SKI_HAS_SIMDE)
+    return SKETCH_ISA_SIMDE;
+#endif
+    return SKETCH_ISA_SCALAR;
+}
+
+SKETCH_API const char *sketch_isa_name(sketch_isa isa) {
+    switch (isa) {
+    case SKETCH_ISA_AUTO:   return "auto";
+    case SKETCH_ISA_SCALAR: return "scalar";
+    case SKETCH_ISA_AVX2:   return "avx2";
+    case SKETCH_ISA_AVX512: return "avx512";
+    case SKETCH_ISA_SIMDE:  return "simde";
+    default:                return "unknown";
+    }
+}
+
+SKETCH_API const char *sketch_status_string(sketch_status s) {
+    switch (s) {
+#define SKETCH_X(name, code, text) case SKETCH_##name: return text;
+    SKETCH_STATUS_LIST(SKETCH_X)
+#undef SKETCH_X
+    case SKETCH_STATUS_FORCE32: break;
+    }
+    return "unknown status";
+}
+
+SKETCH_API int sketch_version(void) { return SKETCH_VERSION; }
+
+static void *ski_alloc(const sketch_allocator *a, size_t size) {       /* 64-byte aligned, zeroed */
+    char *p = NULL;
+    if (a->alloc_fn) p = (char *)a->alloc_fn(a->user, size, 64);
+    else if (size <= SIZE_MAX - 64 - sizeof(void *)) {
+        char *raw = (char *)SKETCH_MALLOC(size + 64 + sizeof(void *));
+        if (raw) {
+            p = raw + sizeof(void *);
+            p += (64 - ((uintptr_t)p & 63)) & 63;
+            memcpy(p - sizeof(void *), &raw, sizeof(void *));
+        }
+    }
+    if (p) memset(p, 0, size);
+    return p;
+}
+
+static void ski_free(const sketch_allocator *a, void *p, size_t size) {
+    if (!p) return;
+    if (a->alloc_fn) { if (a->free_fn) a->free_fn(a->user, p, size); }
+    else {
+        void *raw;
+        memcpy(&raw, (char *)p - sizeof(void *), sizeof(void *));
+        SKETCH_FREE(raw);
+    }
+}
+
+static int ski_mul_overflows(uint64_t a, uint64_t b, uint64_t *out) {
+    if (b && a > UINT64_MAX / b) { *out = UINT64_MAX; return 1; }
+    *out = a * b;
+    return 0;
+}
+static int      ski_is_pow2(uint64_t x) { return x && !(x & (x - 1)); }
+static uint32_t ski_log2(uint64_t x) { uint32_t l = 0; while (x >>= 1) l++; return l; }          /* floor */
+static uint64_t ski_pow2_at_least(uint64_t x) { uint64_t p = 1; while (p < x) p <<= 1; return p; } /* x <= 2^63 */
+static uint64_t ski_floor_part(uint64_t total, uint64_t i, uint64_t parts) {   /* floor(total*i/parts), no overflow for i <= parts < 2^32 */
+    return total / parts * i + total % parts * i / parts;
+}
+
+/* // >>shared =======================================================================================
+   The random numbers, in plain C: the definition that every faster version is tested against. See the manual. */
+enum { SKI_SIGN = 1, SKI_DIAG, SKI_PERM, SKI_HAAR, SKI_DENSE, SKI_HASH, SKI_POSITION, SKI_SPARSE, SKI_SHUFFLE, SKI_ROWS };
+
+typedef struct ski_rng { uint32_t k0, k1, c2, c3; } ski_rng;   /* key, purpose + 256*algo, sub-stream */
+
+static ski_rng ski_rng_make(uint64_t seed, sketch_algo algo, uint32_t purpose, uint32_t sub) {
+    ski_rng r;
+    r.k0 = (uint32_t)seed; r.k1 = (uint32_t)(seed >> 32); r.c2 = purpose + 256u * (uint32_t)algo; r.c3 = sub;
+    return r;
+}
+
+static void ski_philox(uint32_t c[4], uint32_t k0, uint32_t k1) {      /* Philox4x32-10, Salmon et al. 2011 */
+    int r;
+    for (r = 0; r < 10; r++) {
+        uint64_t p0 = (uint64_t)0xD2511F53u * c[0], p1 = (uint64_t)0xCD9E8D57u * c[2];
+        c[0] = (uint32_t)(p1 >> 32) ^ c[1] ^ k0; c[1] = (uint32_t)p1;
+        c[2] = (uint32_t)(p0 >> 32) ^ c[3] ^ k1; c[3] = (uint32_t)p0;
+        k0 += 0x9E3779B9u; k1 += 0xBB67AE85u;
+    }
+}
+
+static uint32_t ski_word(const ski_rng *r, uint64_t m) {
+    uint64_t c64 = 16 * (m / 64) + m % 16;
+    uint32_t c[4];
+    c[0] = (uint32_t)c64; c[1] = (uint32_t)(c64 >> 32); c[2] = r->c2; c[3] = r->c3;
+    ski_philox(c, r->k0, r->k1);
+    return c[m / 16 % 4];
+}
+
+static uint32_t ski_below(uint32_t w, uint64_t k) { return (uint32_t)((uint64_t)w * k >> 32); }   /* k <= 2^32 */
+
+/* Normal magnitude of v = h|1 in [2^e, 2^(e+1)): a cubic in v for each octave e of the tail probability. Fitted to minimise the KS distance,
+   lowest 16 cells at their conditional root mean square, scaled to unit variance. A 16-entry table is one register permute on AVX-512,
+   two and a blend on AVX2; with quadratics the KS distance was 7e-4. */
+static const float ski_normal_table[4][17] = {       /* c_k[e] at [k][e]; entry 16 repeats entry 0, so that vectors can start at e = 1 */
+    { 4.39245367f, 4.08064795f, 4.16224194f, 4.19762945f, 4.0393734f, 3.874511f, 3.70344377f, 3.5250442f,
+      3.33828044f, 3.14270067f, 2.93652511f, 2.71809316f, 2.48532677f, 2.23563647f, 1.966115f, 1.68313241f, 4.39245367f },
+    { 0.0f, 0.0f, -0.0409811325f, -0.0618017092f, -0.0322911628f, -0.0168501548f, -0.00882422738f, -0.00463831797f,
+      -0.00244522281f, -0.00130032492f, -0.000696762523f, -0.000377010641f, -0.000206619108f, -0.000115198352f, -6.58093122e-05f, -3.96682044e-05f, 0.0f },
+    { 0.0f, 0.0f, 0.0f, 0.00254604314f, 0.000666927779f, 0.000173662134f, 4.5332381e-05f, 1.18629205e-05f,
+      3.09518623e-06f, 8.17450371e-07f, 2.17031157e-07f, 5.79798929e-08f, 1.55968305e-08f, 4.223359e-09f, 1.14840826e-09f, 3.28664235e-10f, 0.0f },
+    { 0.0f, 0.0f, 0.0f, -4.69657425e-05f, -6.16638226e-06f, -8.02734007e-07f, -1.0471522e-07f, -1.36886138e-08f,
+      -1.77148918e-09f, -2.33657899e-10f, -3.09777898e-11f, -4.1326313e-12f, -5.55517167e-13f, -7.54233712e-14f, -1.04714363e-14f, -1.75929071e-15f, 0.0f },
+};
+
+static float ski_normal_of(uint32_t h) {       /* h: 16 bits */
+    uint32_t v = h | 1, e = ski_log2(v);
+    float f = (float)v, r = ski_normal_table[3][e] * f;
+    r = r + ski_normal_table[2][e]; r = r * f;
+    r = r + ski_normal_table[1][e]; r = r * f;
+    r = r + ski_normal_table[0][e];
+    return h & 1 ? -r : r;
+}
+static float ski_normal_at(const ski_rng *r, uint64_t i) {
+    uint32_t w = ski_word(r, 16 * (i / 32) + i % 16);
+    return ski_normal_of(i / 16 % 2 ? w >> 16 : w & 65535u);
+}
+static int ski_minus_at(const ski_rng *r, uint64_t i) {        /* 1 if Sign is -1 */
+    return (int)(ski_word(r, 16 * (i / 512) + i % 16) >> (31 - i / 16 % 32) & 1u);
+}
+
+/* half types, by bits */
+static float ski_f32_of_bits(uint32_t u) { float f; memcpy(&f, &u, 4); return f; }
+static uint32_t ski_bits_of_f32(float f) { uint32_t u; memcpy(&u, &f, 4); return u; }
+static float ski_f32_of_f16(uint16_t h) {
+    uint32_t s = (uint32_t)(h & 0x8000u) << 16, e = h >> 10 & 31u, m = h & 1023u;
+    if (e == 31) return ski_f32_of_bits(s | 0x7f800000u | m << 13 | (m ? 0x400000u : 0u));
+    if (e == 0) { float f = (float)m * 5.9604644775390625e-8f; return s ? -f : f; }      /* subnormal: m 2^-24 */
+    return ski_f32_of_bits(s | (e + 112u) << 23 | m << 13);
+}
+static uint16_t ski_f16_of_f32(float f) {              /* nearest even; overflow to Inf */
+    uint32_t u = ski_bits_of_f32(f), s = u >> 16 & 0x8000u, a = u & 0x7fffffffu, r, m, sh;
+    if (a > 0x7f800000u) return (uint16_t)(s | 0x7e00u | (a >> 13 & 0x1ffu));
+    if (a >= 0x477ff000u) return (uint16_t)(s | 0x7c00u);
+    if (a >= 0x38800000u) { r = a - 0x38000000u; return (uint16_t)(s | (r + 0xfffu + (r >> 13 & 1u)) >> 13); }
+    if (a < 0x33000000u) return (uint16_t)s;
+    sh = 126u - (a >> 23);                             /* 14..24: shift of the 24-bit significand */
+    m = (a & 0x7fffffu) | 0x800000u;
+    r = m >> sh;
+    if ((m & ((1u << sh) - 1u)) > (1u << (sh - 1)) || ((m & ((1u << sh) - 1u)) == (1u << (sh - 1)) && (r & 1u))) r++;
+    return (uint16_t)(s | r);
+}
+static uint16_t ski_bf16_of_f32(float f) {
+    uint32_t u = ski_bits_of_f32(f);
+    if ((u & 0x7fffffffu) > 0x7f800000u) return (uint16_t)(u >> 16 | 0x40u);
+    return (uint16_t)((u + 0x7fffu + (u >> 16 & 1u)) >> 16);
+}
+
+/* // >>isa ==========================================================================================
+   The kernels of one instruction set. Their bodies are at the end of the file (>>kernels), written once and compiled once for each of
+   the vocabularies below by including this file again. All pointers may be unaligned; sizes are in elements. */
+typedef struct ski_kernels {
+    sketch_isa isa;
+    void (*words)(uint32_t out[64], const ski_rng *r, uint64_t group);           /* W(64 group .. 64 group + 63) */
+    void (*signs)(const float *x, float *out, uint64_t i0, size_t n, const ski_rng *r); /* out[j] = Sign(i0+j) x[j]; out may be x */
+    void (*normals)(float *out, uint64_t i0, size_t n, const ski_rng *r);        /* out[j] = Normal(i0+j) */
+    void (*wht)(float *x, size_t n);
+    void (*muladd)(float *acc, const float *a, const float *g, size_t n);        /* acc += a*g, rounded twice */
+    void (*mul)(float *out, const float *a, const float *g, size_t n);
+    void (*add)(float *acc, const float *a, size_t n);
+    void (*sub)(float *acc, const float *a, size_t n);
+    void (*scale)(float *out, const float *a, float s, size_t n);
+    void (*load)(float *out, const void *x, uint64_t first, sketch_dtype t, size_t n);   /* to f32 */
+    void (*gemm)(size_t m, size_t n, size_t k, const float *a, size_t lda, const float *b, size_t ldb, float *c, size_t ldc); /* C += A B */
+    void (*hartley)(float *tile, size_t b, size_t w, const float *cs);           /* columns of tile[b][w], rows bit-reversed before */
+    void (*dense)(const sketch_diag dist, const ski_rng *r, uint64_t i0, size_t n, size_t d, size_t nb, const float *const *x, float *acc, size_t acc_stride);
+    void (*dense_t)(const sketch_diag dist, const ski_rng *r, uint64_t i0, size_t n, size_t d, const float *y, float *x);
+    void (*sjlt)(const ski_rng *r, uint64_t i0, size_t n, uint64_t d, uint32_t nnz, size_t nb, const float *const *x, float *acc, size_t acc_stride);
+    void (*sjlt_t)(const ski_rng *r, uint64_t i0, size_t n, uint64_t d, uint32_t nnz, const float *y, float *x);
+    double (*dot)(const float *a, const float *b, size_t n);
+    void (*gemm_nt)(const float *a, size_t m, const float *b, size_t k, size_t d, float *c, size_t ldc);
+} ski_kernels;
+
+#define SKI_CAT2(a, b) a##b
+#define SKI_CAT(a, b) SKI_CAT2(a, b)
+#define SKI_FN(name) SKI_CAT(SKI_CAT(ski_, name), SKI_SUFFIX)
+
+#define SKI_TEMPLATE
+#define SKI_SUFFIX _scalar
+#define SKI_ISA SKETCH_ISA_SCALAR
+#include SKETCH_SELF
+#undef SKI_SUFFIX
+#undef SKI_ISA
+
+#if defined(SKI_HAS_X86)
+#  define SKI_SUFFIX _avx2
+#  define SKI_ISA SKETCH_ISA_AVX2
+#  define SKI_VOCABULARY_256
+#  define SKI_MM(op)  _mm256_##op
+#  define SKI_MM1(op) _mm_##op
+#  define SKI_T(t)    t
+#  if defined(__clang__)
+#    pragma clang attribute push (__attribute__((target("avx2,fma,f16c"))), apply_to = function)
+#  else
+#    pragma GCC push_options
+#    pragma GCC target ("avx2,fma,f16c")
+#  endif
+#  include SKETCH_SELF
+#  if defined(__clang__)
+#    pragma clang attribute pop
+#  else
+#    pragma GCC pop_options
+#  endif
+#  undef SKI_SUFFIX
+#  undef SKI_ISA
+#  undef SKI_VOCABULARY_256
+#  undef SKI_MM
+#  undef SKI_MM1
+#  undef SKI_T
+
+#  define SKI_SUFFIX _avx512
+#  define SKI_ISA SKETCH_ISA_AVX512
+#  define SKI_VOCABULARY_512
+#  if defined(__clang__)
+#    pragma clang attribute push (__attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c"))), apply_to = function)
+#  else
+#    pragma GCC push_options
+#    pragma GCC target ("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c,prefer-vector-width=512")
+#  endif
+#  include SKETCH_SELF
+#  if defined(__clang__)
+#    pragma clang attribute pop
+#  else
+#    pragma GCC pop_options
+#  endif
+#  undef SKI_SUFFIX
+#  undef SKI_ISA
+#  undef SKI_VOCABULARY_512
+#elif defined(SKI_HAS_SIMDE)
+#  define SKI_SUFFIX _simde
+#  define SKI_ISA SKETCH_ISA_SIMDE
+#  define SKI_VOCABULARY_256
+#  define SKI_MM(op)  simde_mm256_##op
+#  define SKI_MM1(op) simde_mm_##op
+#  define SKI_T(t)    simde##t
+#  include SKETCH_SELF
+#  undef SKI_SUFFIX
+#  undef SKI_ISA
+#  undef SKI_VOCABULARY_256
+#  undef SKI_MM
+#  undef SKI_MM1
+#  undef SKI_T
+#endif
+#undef SKI_TEMPLATE
+
+static const ski_kernels *ski_kernels_for(sketch_isa isa) {      /* NULL: not built in, or not on this CPU */
+    sketch_isa best = sketch_cpu_isa();
+    if (isa == SKETCH_ISA_AUTO) isa = best;
+    if (isa == SKETCH_ISA_SCALAR) return &ski_kernels_scalar;
+#if defined(SKI_HAS_X86)
+    if (isa == SKETCH_ISA_AVX2 && (best == SKETCH_ISA_AVX2 || best == SKETCH_ISA_AVX512)) return &ski_kernels_avx2;
+    if (isa == SKETCH_ISA_AVX512 && best == SKETCH_ISA_AVX512) return &ski_kernels_avx512;
+#elif defined(SKI_HAS_SIMDE)
+    if (isa == SKETCH_ISA_SIMDE) return &ski_kernels_simde;
+#endif
+    return NULL;
+}
+
+SKETCH_API sketch_status sketch_selftest(sketch_isa isa) {
+    const ski_kernels *k = ski_kernels_for(isa);
+    static const uint32_t known[4] = { 0x6627e8d5u, 0xe169c58du, 0xbc57ac4cu, 0x9b00dbd8u };
+    volatile float one = 1.0f, half_ulp = 5.9604644775390625e-8f, ulp = 1.1920928955078125e-7f, tiny = 1.17549435e-38f, r;
+    uint32_t c[4] = { 0, 0, 0, 0 }, w[64];
+    float x[512], y[512];
+    ski_rng g;
+    size_t i;
+    if (!k) return isa < SKETCH_ISA_AUTO || isa > SKETCH_ISA_SIMDE ? SKETCH_E_ARG : SKETCH_E_UNSUPPORTED;
+    r = one + half_ulp;         if (r != 1.0f) return SKETCH_E_STATE;         /* nearest, ties to even */
+    r = (one + ulp) + half_ulp; if (r != 1.0f + 2.0f * 1.1920928955078125e-7f) return SKETCH_E_STATE;
+    r = -one - half_ulp;        if (r != -1.0f) return SKETCH_E_STATE;
+    r = tiny * 0.5f;            if (!(r > 0.0f)) return SKETCH_E_STATE;       /* flush to zero */
+    r = r * 2.0f;               if (r != tiny) return SKETCH_E_STATE;         /* denormals are zero */
+    ski_philox(c, 0, 0);
+    if (memcmp(c, known, sizeof c)) return SKETCH_E_STATE;
+    g = ski_rng_make(0x123456789abcdef0u, SKETCH_AFFD, SKI_DIAG, 3);
+    k->words(w, &g, 0x123456789u);
+    for (i = 0; i < 64; i += 21) if (w[i] != ski_word(&g, 64 * (uint64_t)0x123456789u + i)) return SKETCH_E_STATE;
+    k->normals(x, 160, 96, &g);
+    for (i = 0; i < 96; i += 5) if (x[i] != ski_normal_at(&g, 160 + i)) return SKETCH_E_STATE;
+    for (i = 0; i < 512; i++) x[i] = (float)(int)(i * i % 31u) - 15.0f;
+    k->signs(x, y, 512, 512, &g);
+    for (i = 0; i < 512; i += 37) if (y[i] != (ski_minus_at(&g, 512 + i) ? -x[i] : x[i])) return SKETCH_E_STATE;
+    k->wht(x, 512);
+    for (i = 0; i < 512; i += 73) {
+        float s = 0.0f;
+        size_t j;
+        for (j = 0; j < 512; j++) {
+            size_t p = i & j;
+            float v = (float)(int)(j * j % 31u) - 15.0f;
+            p ^= p >> 8; p ^= p >> 4; p ^= p >> 2; p ^= p >> 1;
+            s += p & 1 ? -v : v;
+        }
+        if (s != x[i]) return SKETCH_E_STATE;                  /* small integers: exact in any order */
+    }
+    return SKETCH_OK;
+}
+
+/* // >>plan ==========================================================================================
+   A plan is one allocation: the struct, then its tables. ski_setup does all the thinking and allocates nothing; sketch_measure, sketch_create and
+   sketch_work_create agree because they all ask it. */
+#define SKI_TRAILING  1024u        /* Kronecker factor size, paper appendix */
+#define SKI_TILE      32u          /* columns of a Kronecker tile */
+#define SKI_MAX_BATCH 8u           /* vectors that share one pass over the random numbers */
+
+struct sketch_plan {
+    sketch_desc  desc;
+    sketch_info  info;
+    const ski_kernels *k;
+    uint64_t L, N;                  /* block length, number of blocks (QK: slab, slabs) */
+    size_t   trailing, lead;        /* L = lead * trailing, trailing <= 1024: rows of the block */
+    size_t   acc_len;               /* floats that a run of blocks is summed in */
+    size_t   d;
+    uint32_t chunks, nfac;          /* leaves of the summation tree; Kronecker factors of the permutation, f = 0 trailing */
+    int      direct;                /* AFJL: few rows of the leading factor are kept: signed sums, no length-L transform */
+    size_t   b[3], r[3], r3p;       /* QK: factor sizes, rows kept, r[2] rounded up to a vector */
+    float    c;                     /* everything that multiplies y (and S^T y), once */
+    size_t   batch;                 /* vectors in flight at most */
+    size_t   row_floats, aux_floats, idx_words, z_floats;
+    size_t   bytes, perm_at, table_at, table_floats, diag_at, diag_floats;    /* in bytes from the plan's start */
+    const uint16_t *perm, *inv;     /* [nfac][1024] */
+    const float *table, *diag;      /* Haar factors or Hartley cosines; kept diagonals */
+};
+
+static size_t ski_round_up(size_t x, size_t m) { return (x + m - 1) / m * m; }
+
+/* QK: three factors (two below 4096, one below 64), as equal as can be. A power of two is cut into powers of two; else divisors of n near the cube root are
+   tried, so that nothing is padded; else the cube root rounded up. */
+static uint64_t ski_root(uint64_t n, int k) {        /* ceil(n^(1/k)), k = 2, 3 */
+    uint64_t r = (uint64_t)(k == 2 ? sqrt((double)n) : cbrt((double)n));
+    while (r > 1 && (k == 2 ? (r - 1) * (r - 1) : (r - 1) * (r - 1) * (r - 1)) >= n) r--;
+    while ((k == 2 ? r * r : r * r * r) < n) r++;
+    return r;
+}
+static uint64_t ski_divisor_near(uint64_t n, uint64_t r) {       /* a divisor of n in [r/2, 2r], nearest to r in ratio, smaller first; 0 if none */
+    uint64_t lo = r, hi = r + 1;
+    while (2 * lo >= r || hi <= 2 * r) {
+        if (lo && 2 * lo >= r && (hi > 2 * r || r * r <= lo * hi)) { if (n % lo == 0) return lo; lo--; }
+        else if (hi <= 2 * r) { if (n % hi == 0) return hi; hi++; }
+        else break;
+    }
+    return 0;
+}
+static void ski_qk_factors(uint64_t n, uint64_t b[3]) {
+    int parts = n < 64 ? 1 : n < 4096 ? 2 : 3;
+    b[0] = b[1] = 1; b[2] = n;
+    if (parts == 1) return;
+    if (ski_is_pow2(n)) {
+        uint32_t l = ski_log2(n), p = (uint32_t)parts;
+        b[2] = (uint64_t)1 << l / p; l -= l / p;
+        if (parts == 3) { b[1] = (uint64_t)1 << l / 2; l -= l / 2; }
+        b[0] = (uint64_t)1 << l;
+        return;
+    }
+    if (parts == 2) {
+        b[2] = ski_divisor_near(n, ski_root(n, 2));
+        if (!b[2]) b[2] = ski_root(n, 2);
+        b[0] = (n + b[2] - 1) / b[2];
+    } else {
+        uint64_t r = ski_root(n, 3), rest;
+        b[2] = ski_divisor_near(n, r);
+        rest = b[2] ? n / b[2] : 0;
+        b[1] = rest ? ski_divisor_near(rest, ski_root(rest, 2)) : 0;
+        if (!b[1]) { b[2] = r; rest = (n + r - 1) / r; b[1] = ski_root(rest, 2); }
+        b[0] = (rest + b[1] - 1) / b[1];
+    }
+}
+static int ski_qk_rows(uint64_t d, const uint64_t b[3], uint64_t r[3]) {    /* smallest product >= d, then smallest sum; r[2] <= r[1] <= r[0] where that fits. 0: impossible */
+    uint64_t lo = 1, hi, i, j, l, best = UINT64_MAX, sum = 0;
+    int wide;
+    for (wide = 0; wide < 2 && best == UINT64_MAX; wide++) {      /* near the cube root first; then all */
+        uint64_t q = ski_root(d, 3);
+        lo = wide ? 1 : (q + 1) / 2; hi = wide ? UINT64_MAX / 4 : 2 * q;
+        for (i = SKI_MIN(lo, b[2]); i <= SKI_MIN(hi, b[2]); i++)
+            for (j = SKI_MIN(SKI_MAX(lo, i), b[1]); j <= SKI_MIN(hi, b[1]); j++) {
+                l = ((d + i - 1) / i + j - 1) / j;
+                if (l > b[0] || i * j * l > best || (i * j * l == best && i + j + l >= sum)) continue;
+                best = i * j * l; sum = i + j + l;
+                r[0] = l; r[1] = j; r[2] = i;
+            }
+    }
+    return best != UINT64_MAX;
+}
+
+static uint32_t ski_cut_log2(uint32_t l, uint32_t cap, uint32_t out[SKETCH_MAX_FACTORS]) {    /* Q: l in ceil(l/cap) parts as equal as can be, larger ones trailing */
+    uint32_t k = SKI_MAX((l + cap - 1) / cap, 1), f;
+    for (f = 0; f < k && f < SKETCH_MAX_FACTORS; f++) out[f] = l / k + (f >= k - l % k ? 1u : 0u);
+    return k;
+}
+
+static size_t ski_put(char *buf, size_t at, const char *text) { while (*text) buf[at++] = *text++; return at; }
+static size_t ski_put_u64(char *buf, size_t at, const char *key, uint64_t v) {
+    char digits[20];
+    size_t n = 0;
+    at = ski_put(buf, at, key);
+    do { digits[n++] = (char)('0' + v % 10); v /= 10; } while (v);
+    while (n) buf[at++] = digits[--n];
+    return at;
+}
+static int ski_plan_name(const sketch_plan *p, char *buf, size_t cap) {      /* the text that the fingerprint hashes; its length, or -1 */
+    const sketch_desc *q = &p->desc;
+    int has_block = q->algo != SKETCH_QK && q->algo != SKETCH_DENSE && q->algo != SKETCH_SJLT;
+    size_t at = 0;
+    if (cap < 320) return -1;
+    at = ski_put_u64(buf, at, "sketch.h stream=", SKETCH_STREAM_VERSION);
+    at = ski_put_u64(buf, at, " algo=", (uint64_t)q->algo);   at = ski_put_u64(buf, at, " n=", q->n);
+    at = ski_put_u64(buf, at, " d=", q->d);                   at = ski_put_u64(buf, at, " seed=", q->seed);
+    at = ski_put_u64(buf, at, " precond=", (uint64_t)q->precond);
+    at = ski_put_u64(buf, at, " diag=", (uint64_t)q->diag);   at = ski_put_u64(buf, at, " block=", has_block ? p->L : 0);
+    at = ski_put_u64(buf, at, " nnz=", p->info.nnz);          at = ski_put_u64(buf, at, " scale=", (uint64_t)q->scale);
+    buf[at] = 0;
+    return (int)at;
+}
+
+static sketch_status ski_setup(const sketch_desc *q, sketch_plan *p) {
+    const uint64_t limit = (uint64_t)SIZE_MAX / 64;      /* floats in any one array */
+    uint64_t n, d, L, t, need = 0;
+    double iso = 1.0, norm = 1.0;                         /* the factor in front; what unnormalised transforms owe */
+    uint32_t f, l2;
+    int affd, has_block;
+    char name[320];
+    memset(p, 0, sizeof *p);
+    if (!q) return SKETCH_E_ARG;
+    affd = q->algo == SKETCH_AFFD || q->algo == SKETCH_AFJL;
+    has_block = affd || q->algo == SKETCH_FJL || q->algo == SKETCH_SRHT;
+    if (q->algo < SKETCH_AFFD || q->algo > SKETCH_SRHT || !q->n || !q->d) return SKETCH_E_ARG;
+    if (q->precond < SKETCH_PRECOND_H || q->precond > SKETCH_PRECOND_Q || (q->precond && !affd)) return SKETCH_E_ARG;
+    if (q->diag < SKETCH_GAUSSIAN || q->diag > SKETCH_RADEMACHER || (q->diag && !affd && q->algo != SKETCH_DENSE)) return SKETCH_E_ARG;
+    if (q->block && (!has_block || (q->block != SKETCH_BLOCK_WHOLE && !ski_is_pow2(q->block)))) return SKETCH_E_ARG;
+    if (q->nnz && q->algo != SKETCH_SJLT && q->algo != SKETCH_FJL) return SKETCH_E_ARG;
+    if (q->keep_random > 1 || (q->keep_random && !affd) || q->check_finite > 1) return SKETCH_E_ARG;
+    if (q->scale < SKETCH_SCALE_ISOMETRIC || q->scale > SKETCH_SCALE_NONE || q->isa < SKETCH_ISA_AUTO || q->isa > SKETCH_ISA_SIMDE) return SKETCH_E_ARG;
+    if ((q->allocator.alloc_fn != NULL) != (q->allocator.free_fn != NULL)) return SKETCH_E_ARG;
+    if (q->threads.width > 1024 || (q->threads.width > 1 && !q->threads.parallel_for)) return SKETCH_E_ARG;
+    if (q->n >= (uint64_t)1 << 56 || q->d > (uint64_t)1 << 40 || q->d > limit) return SKETCH_E_SIZE;
+    p->k = ski_kernels_for(q->isa);
+    if (!p->k) return SKETCH_E_UNSUPPORTED;
+    p->desc = *q;
+    n = q->n; d = q->d; p->d = (size_t)d;
+
+    /* block length */
+    t = ski_pow2_at_least(n);
+    L = SKI_MIN((uint64_t)1 << 15, t);
+    if (q->algo == SKETCH_QK) {
+        uint64_t b[3], r[3] = { 0, 0, 0 };
+        ski_qk_factors(n, b);
+        if (b[0] * b[1] * b[2] < d || !ski_qk_rows(d, b, r)) return SKETCH_E_SIZE;
+        for (f = 0; f < 3; f++) {
+            if (b[f] > limit || r[f] * b[f] > limit / 4) return SKETCH_E_SIZE;
+            p->b[f] = (size_t)b[f]; p->r[f] = (size_t)r[f]; p->info.factor_in[f] = b[f]; p->info.factor_out[f] = r[f];
+        }
+        p->info.nfactors = 3;
+        p->info.n_padded = b[0] * b[1] * b[2];
+        L = b[1] * b[2]; p->N = b[0];
+        p->r3p = ski_round_up(p->r[2], 16);
+        p->acc_len = p->r[0] * p->r[1] * p->r3p;
+        p->z_floats = p->acc_len;
+        p->aux_floats = (p->b[1] + p->r[1]) * p->r3p;
+        p->table_floats = p->r[0] * p->b[0] + 2 * p->r[1] * p->b[1] + p->r[2] * p->b[2] + p->b[2] * p->r3p;
+        iso = sqrt((double)p->info.n_padded / (double)d);
+    } else {
+        if (q->algo == SKETCH_FFD) {
+            L = ski_pow2_at_least(d);
+            if (L > t) return SKETCH_E_SIZE;
+        } else if (has_block) {
+            if (q->algo != SKETCH_FJL && d > t) return SKETCH_E_SIZE;
+            if (q->block) { L = SKI_MIN(q->block, t); if (q->algo != SKETCH_FJL && L < d) return SKETCH_E_SIZE; }
+            else if (q->algo != SKETCH_FJL && L < d) L = ski_pow2_at_least(d);
+        }
+        if (L > (uint64_t)1 << 40 || L > limit) return SKETCH_E_SIZE;
+        p->N = (n - 1) / L + 1;
+        p->info.n_padded = q->algo == SKETCH_DENSE || q->algo == SKETCH_SJLT ? n : p->N * L;
+        p->acc_len = p->d;
+        p->z_floats = p->d;
+    }
+    p->L = L;
+    l2 = ski_log2(L);
+    p->trailing = (size_t)SKI_MIN(L, SKI_TRAILING);
+    p->lead = (size_t)(L / p->trailing);
+    p->row_floats = 2 * SKI_TRAILING;
+    p->batch = q->algo == SKETCH_QK ? 1 : (size_t)SKI_MAX(1, SKI_MIN(SKI_MAX_BATCH, ((uint64_t)1 << 18) / L));
+    for (p->chunks = 1; p->chunks < 64 && p->N / (2 * p->chunks) >= 8;) p->chunks *= 2;
+
+    switch (q->algo) {
+    case SKETCH_AFFD: case SKETCH_AFJL:
+        p->nfac = SKI_MAX((l2 + 9) / 10, 1);
+        p->info.nfactors = p->nfac;
+        for (f = 0; f < p->nfac; f++) p->info.factor_in[f] = f ? SKI_TRAILING : L >> 10 * (p->nfac - 1);
+        if (q->precond == SKETCH_PRECOND_Q) {
+            uint32_t cut[SKETCH_MAX_FACTORS];
+            p->info.nfactors = ski_cut_log2(l2, 6, cut);
+            for (f = 0; f < p->info.nfactors; f++) {
+                p->info.factor_in[f] = (uint64_t)1 << cut[f];
+                p->table_floats += (size_t)4 << 2 * cut[f];          /* Q1, Q1^T, Q2, Q2^T */
+            }
+            p->aux_floats = 2 * 64 * SKI_TILE;
+        } else if (q->precond == SKETCH_PRECOND_F) {
+            p->table_floats = 512;                                    /* cos, sin of 2 pi k/1024, k < 256 */
+            p->aux_floats = (size_t)SKI_TRAILING * SKI_TILE;
+        }
+        for (f = 0; f < p->info.nfactors; f++) p->info.factor_out[f] = p->info.factor_in[f];
+        if (q->algo == SKETCH_AFFD) {
+            p->acc_len = q->precond ? (size_t)L : (size_t)SKI_MAX(ski_pow2_at_least(d), p->trailing);
+            p->z_floats = p->acc_len;
+            if (!q->precond) norm = 1.0 / (double)L;                  /* two transforms */
+            else if (q->precond == SKETCH_PRECOND_F) norm = 1.0 / (double)L;
+        } else {
+            uint64_t rows = (d + p->trailing - 1) / p->trailing;
+            if (q->precond != SKETCH_PRECOND_Q) norm = 1.0 / sqrt((double)L);
+            p->direct = !q->precond && rows <= 8 && rows < p->lead;
+            if (p->direct) p->aux_floats = (size_t)rows * p->trailing;
+        }
+        iso = sqrt((double)L / (double)d);
+        if (q->keep_random) {
+            if (ski_mul_overflows(p->N, q->algo == SKETCH_AFFD ? L : d, &need) || need > limit) return SKETCH_E_SIZE;
+            p->diag_floats = (size_t)need;
+        }
+        break;
+    case SKETCH_SRHT:
+        if (L > (uint64_t)1 << 32) return SKETCH_E_SIZE;
+        p->idx_words = (size_t)L + p->d;
+        norm = 1.0 / sqrt((double)L); iso = sqrt((double)L / (double)d);
+        break;
+    case SKETCH_FJL:
+        p->info.nnz = q->nnz ? q->nnz : SKI_MAX(l2 * l2, 1);
+        if (L > (uint64_t)1 << 32 || ski_mul_overflows(p->N, d, &need) || ski_mul_overflows(need, p->info.nnz, &need) || need >> 62) return SKETCH_E_SIZE;
+        p->idx_words = 1024;
+        norm = 1.0 / sqrt((double)L); iso = sqrt((double)L / ((double)p->info.nnz * (double)d));
+        break;
+    case SKETCH_FFD:
+        if (L > (uint64_t)1 << 32) return SKETCH_E_SIZE;
+        p->idx_words = 2 * (size_t)SKI_MAX(L, 64);
+        p->aux_floats = (size_t)L;
+        p->z_floats = (size_t)L;
+        norm = 1.0 / (double)L; iso = sqrt((double)L / (double)d);
+        break;
+    case SKETCH_DENSE:
+        if (d > (uint64_t)1 << 40) return SKETCH_E_SIZE;
+        p->acc_len = ski_round_up(p->d, 512);
+        p->z_floats = p->acc_len;
+        iso = 1.0 / sqrt((double)d);
+        break;
+    case SKETCH_SJLT:
+        p->info.nnz = q->nnz ? q->nnz : (uint32_t)SKI_MIN(8, d);
+        if (p->info.nnz > d) return SKETCH_E_ARG;
+        if (d > (uint64_t)1 << 31) return SKETCH_E_SIZE;
+        iso = 1.0 / sqrt((double)p->info.nnz);
+        break;
+    default: break;
+    }
+    p->c = (float)((q->scale == SKETCH_SCALE_NONE ? 1.0 : iso) * norm);
+
+    /* memory: the plan */
+    t = ski_round_up(sizeof *p, 64);
+    p->perm_at = (size_t)t;  t += ski_round_up((size_t)p->nfac * 2 * SKI_TRAILING * sizeof(uint16_t), 64);
+    p->table_at = (size_t)t; t += ski_round_up(p->table_floats * sizeof(float), 64);
+    p->diag_at = (size_t)t;  t += (uint64_t)ski_round_up(p->diag_floats, 16) * sizeof(float);
+    p->bytes = (size_t)t;
+
+    p->info.n = n; p->info.d = d;
+    p->info.block = p->info.granule = L; p->info.nblocks = p->N; p->info.nchunks = p->chunks;
+    p->info.scale = iso;
+    p->info.isa = p->k->isa;
+    p->info.plan_bytes = p->bytes;
+    if (ski_plan_name(p, name, sizeof name) > 0) {
+        const char *s;
+        p->info.fingerprint = 0xcbf29ce484222325u;
+        for (s = name; *s; s++) p->info.fingerprint = (p->info.fingerprint ^ (unsigned char)*s) * 0x100000001b3u;
+    }
+    return SKETCH_OK;
+}
+
+/* One work: header, slots, z, then for each slot buf[nb][L] acc[nb][acc_len] tree[levels][nb][d] row aux idx. */
+typedef struct ski_slot {
+    float *buf, *acc, *tree, *row, *aux;
+    uint32_t *idx;
+    const float *x[SKI_MAX_BATCH];       /* the block of each vector, L floats (dense, SJLT: as many as there are) */
+    uint64_t chunk_end;                   /* first block past the open chunk */
+    uint32_t chunk, first_chunk, top;     /* open chunk; where the run began; entries in the tree */
+    int      open;                        /* acc holds something */
+    uint32_t level[8], index[8];
+} ski_slot;
+
+struct sketch_work {
+    const sketch_plan *plan;
+    size_t    bytes, nb, nslots;
+    ski_slot *slots;
+    float    *z;
+    float    *stream_y;                   /* open stream, else NULL */
+    uint64_t  pushed;
+};
+
+typedef struct ski_layout { size_t nb, nslots, slot_floats, levels; uint64_t bytes; } ski_layout;
+
+static uint32_t ski_chunk_tasks(const sketch_plan *p) {      /* subtrees worth handing to threads: a power of two, twice as many if the width is none */
+    uint32_t w = p->desc.threads.parallel_for ? SKI_MAX(p->desc.threads.width, 1) : 1;
+    uint32_t t = (uint32_t)ski_pow2_at_least(w);
+    if (t != w) t *= 2;
+    return SKI_MIN(t, p->chunks);
+}
+static uint32_t ski_width(const sketch_plan *p) { return p->desc.threads.parallel_for ? SKI_MAX(p->desc.threads.width, 1) : 1; }
+
+static int ski_layout_of(const sketch_plan *p, size_t max_batch, ski_layout *o) {    /* 0: overflow */
+    uint64_t floats = 0, part, slots;
+    size_t batch_tasks = SKI_MIN((size_t)ski_width(p), max_batch);
+    memset(o, 0, sizeof *o);
+    if (!max_batch) return 0;
+    o->nslots = SKI_MAX((size_t)ski_chunk_tasks(p), batch_tasks);
+    o->nb = SKI_MIN(p->batch, (max_batch - 1) / batch_tasks + 1);
+    o->levels = (size_t)ski_log2(p->chunks) + 1;
+#define SKI_PLUS(a, b, c) do { if (ski_mul_overflows((a), (b), &part) || ski_mul_overflows(part, (c), &part) || part > UINT64_MAX / 4 - floats) return 0; \
+                               floats += (part + 15) / 16 * 16; } while (0)
+    SKI_PLUS(o->nb, p->L, 1);
+    SKI_PLUS(o->nb, p->acc_len, 1);
+    SKI_PLUS(o->nb, p->d, o->levels);
+    SKI_PLUS(p->row_floats, 1, 1);
+    SKI_PLUS(p->aux_floats, 1, 1);
+    SKI_PLUS(p->idx_words, 1, 1);
+#undef SKI_PLUS
+    if (floats > SIZE_MAX / 16) return 0;
+    o->slot_floats = (size_t)floats;
+    if (ski_mul_overflows(floats * 4 + sizeof(ski_slot), o->nslots, &slots) || slots > SIZE_MAX / 2 || p->z_floats > SIZE_MAX / 16) return 0;
+    o->bytes = ski_round_up(sizeof(sketch_work), 64) + ski_round_up(o->nslots * sizeof(ski_slot), 64)
+             + ski_round_up(p->z_floats * sizeof(float), 64) + (uint64_t)o->nslots * o->slot_floats * sizeof(float);
+    return o->bytes <= SIZE_MAX - 256;
+}
+
+/* cos and sin of 2 pi k/1024 for k < 256, from + - * alone (Taylor in f64, rounded to f32), so that every machine has the same table */
+static void ski_hartley_table(float *cs) {
+    int k, j;
+    for (k = 0; k < 256; k++) {
+        int flip = k > 128;
+        double a = 6.283185307179586476925 * (double)(flip ? 256 - k : k) / 1024.0, a2 = a * a, c = 1.0, s = 1.0;
+        for (j = 10; j > 0; j--) {
+            c = 1.0 - a2 / (double)((2 * j - 1) * (2 * j)) * c;
+            s = 1.0 - a2 / (double)((2 * j) * (2 * j + 1)) * s;
+        }
+        s *= a;
+        cs[2 * k] = (float)(flip ? s : c);
+        cs[2 * k + 1] = (float)(flip ? c : s);
+    }
+}
+
+/* Haar(s, r, b) in f64: Gram-Schmidt, each row twice against the rows before it; the last row is negated if the matrix is square with determinant -1. q: r*b doubles. */
+static int ski_haar(const sketch_plan *p, uint32_t sub, size_t r, size_t b, double *q) {
+    ski_rng g = ski_rng_make(p->desc.seed, p->desc.algo, SKI_HAAR, sub);
+    size_t i, j, k;
+    int pass, negative = 0;
+    for (i = 0; i < r; i++) {
+        double *qi = q + i * b, s = 0.0;
+        for (k = 0; k < b; k += 256) {
+            float t[256];
+            size_t m = SKI_MIN(b - k, (size_t)256), l;
+            p->k->normals(t, (uint64_t)i * b + k, m, &g);
+            for (l = 0; l < m; l++) qi[k + l] = (double)t[l];
+        }
+        for (pass = 0; pass < 2; pass++)
+            for (j = 0; j < i; j++) {
+                const double *qj = q + j * b;
+                double a0 = 0.0, a1 = 0.0, a2 = 0.0, a3 = 0.0;
+                for (k = 0; k + 4 <= b; k += 4) { a0 += qj[k] * qi[k]; a1 += qj[k + 1] * qi[k + 1]; a2 += qj[k + 2] * qi[k + 2]; a3 += qj[k + 3] * qi[k + 3]; }
+                for (; k < b; k++) a0 += qj[k] * qi[k];
+                a0 = (a0 + a2) + (a1 + a3);
+                for (k = 0; k < b; k++) qi[k] -= a0 * qj[k];
+            }
+        for (k = 0; k < b; k++) s += qi[k] * qi[k];
+        if (!(s > 0.0)) return 0;
+        s = 1.0 / sqrt(s);
+        for (k = 0; k < b; k++) qi[k] *= s;
+    }
+    if (r == b) {                                    /* sign of the determinant by elimination with pivoting, on a copy behind q */
+        double *a = q + r * b;
+        memcpy(a, q, r * b * sizeof(double));
+        for (i = 0; i < b; i++) {
+            size_t best = i;
+            for (j = i + 1; j < b; j++) if (fabs(a[j * b + i]) > fabs(a[best * b + i])) best = j;
+            if (best != i) {
+                negative ^= 1;
+                for (k = i; k < b; k++) { double t = a[i * b + k]; a[i * b + k] = a[best * b + k]; a[best * b + k] = t; }
+            }
+            if (a[i * b + i] < 0.0) negative ^= 1;
+            for (j = i + 1; j < b; j++) {
+                double m = a[j * b + i] / a[i * b + i];
+                if (m != 0.0) for (k = i; k < b; k++) a[j * b + k] -= m * a[i * b + k];
+            }
+        }
+        if (negative) for (k = 0; k < b; k++) q[(r - 1) * b + k] = -q[(r - 1) * b + k];
+    }
+    return 1;
+}
+
+/* out[i*si + j*sj] = Haar(sub, r, b)[i][j] */
+static sketch_status ski_haar_table(const sketch_plan *p, uint32_t sub, size_t r, size_t b, float *out, size_t ld, float *out_t, size_t ld_t) {
+    size_t bytes = (r == b ? 2 : 1) * r * b * sizeof(double), i, j;
+    double *q = (double *)ski_alloc(&p->desc.allocator, bytes);
+    sketch_status st = SKETCH_OK;
+    if (!q) return SKETCH_E_MEMORY;
+    if (!ski_haar(p, sub, r, b, q)) st = SKETCH_E_STATE;
+    else for (i = 0; i < r; i++)
+        for (j = 0; j < b; j++) {
+            if (out) out[i * ld + j] = (float)q[i * b + j];
+            if (out_t) out_t[j * ld_t + i] = (float)q[i * b + j];
+        }
+    ski_free(&p->desc.allocator, q, bytes);
+    return st;
+}
+
+static void ski_permutation(const ski_rng *g, uint64_t m0, size_t n, uint32_t *a) {     /* a = Permutation; n <= 2^32 */
+    size_t j;
+    for (j = 0; j < n; j++) a[j] = (uint32_t)j;
+    for (j = n - 1; j > 0; j--) {
+        uint32_t r = ski_below(ski_word(g, m0 + j), (uint64_t)j + 1), t = a[j];
+        a[j] = a[r]; a[r] = t;
+    }
+}
+
+static const float *ski_diag_row(const sketch_plan *p, uint64_t i0, size_t n, float *row) {    /* G at global coordinates i0 .. i0 + n - 1 */
+    ski_rng g = ski_rng_make(p->desc.seed, p->desc.algo, SKI_DIAG, 0);
+    if (p->diag) {
+        uint64_t b = i0 / p->L, j = i0 % p->L;
+        return p->diag + b * (p->desc.algo == SKETCH_AFFD ? p->L : p->d) + j;
+    }
+    if (p->desc.diag == SKETCH_RADEMACHER) {
+        size_t j;
+        for (j = 0; j < n; j++) row[j] = 1.0f;
+        p->k->signs(row, row, i0, n, &g);
+    } else p->k->normals(row, i0, n, &g);
+    return row;
+}
+
+static sketch_status ski_fill(sketch_plan *p) {        /* the tables */
+    uint16_t *perm = (uint16_t *)(void *)((char *)p + p->perm_at), *inv = perm + (size_t)p->nfac * SKI_TRAILING;
+    float *t = (float *)(void *)((char *)p + p->table_at);
+    uint32_t f, a[SKI_TRAILING];
+    sketch_status st = SKETCH_OK;
+    p->perm = perm; p->inv = inv; p->table = t;
+    for (f = 0; f < p->nfac; f++) {
+        ski_rng g = ski_rng_make(p->desc.seed, p->desc.algo, SKI_PERM, f);
+        size_t b = f + 1 < p->nfac ? SKI_TRAILING : (size_t)(p->L >> 10 * f), j;
+        ski_permutation(&g, 0, b, a);
+        for (j = 0; j < b; j++) { perm[f * SKI_TRAILING + j] = (uint16_t)a[j]; inv[f * SKI_TRAILING + a[j]] = (uint16_t)j; }
+    }
+    if (p->desc.precond == SKETCH_PRECOND_F) ski_hartley_table(t);
+    if (p->desc.precond == SKETCH_PRECOND_Q)
+        for (f = 0; f < 2 * p->info.nfactors && st == SKETCH_OK; f++) {     /* Q1 factors each followed by its transpose, then Q2's */
+            uint32_t q = f % p->info.nfactors;
+            size_t b = (size_t)p->info.factor_in[q];
+            st = ski_haar_table(p, f < p->info.nfactors ? q : 16 + q, b, b, t, b, t + b * b, b);
+            t += 2 * b * b;
+        }
+    if (p->desc.algo == SKETCH_QK) {                                         /* Q1 [r][b], Q2 [r][b], Q2^T [b][r], Q3 [r][b], Q3^T [b][r3p] */
+        float *q2 = t + p->r[0] * p->b[0], *q2t = q2 + p->r[1] * p->b[1], *q3 = q2t + p->r[1] * p->b[1], *q3t = q3 + p->r[2] * p->b[2];
+        st = ski_haar_table(p, 0, p->r[0], p->b[0], t, p->b[0], NULL, 0);
+        if (st == SKETCH_OK) st = ski_haar_table(p, 1, p->r[1], p->b[1], q2, p->b[1], q2t, p->r[1]);
+        if (st == SKETCH_OK) st = ski_haar_table(p, 2, p->r[2], p->b[2], q3, p->b[2], q3t, p->r3p);
+    }
+    if (p->diag_floats && st == SKETCH_OK) {
+        float *diag = (float *)(void *)((char *)p + p->diag_at);
+        size_t each = p->desc.algo == SKETCH_AFFD ? (size_t)p->L : p->d;
+        uint64_t b;
+        for (b = 0; b < p->N; b++) (void)ski_diag_row(p, b * p->L, each, diag + b * each);
+        p->diag = diag;
+    }
+    return st;
+}
+
+SKETCH_API sketch_desc sketch_desc_make(sketch_algo algo, uint64_t n, uint64_t d, uint64_t seed) {
+    sketch_desc q;
+    memset(&q, 0, sizeof q);
+    q.algo = algo; q.n = n; q.d = d; q.seed = seed;
+    return q;
+}
+
+SKETCH_API sketch_status sketch_measure(const sketch_desc *desc, size_t max_batch, size_t *plan_bytes, size_t *work_bytes) {
+    sketch_plan p;
+    ski_layout o;
+    sketch_status st;
+    if (plan_bytes) *plan_bytes = 0;
+    if (work_bytes) *work_bytes = 0;
+    if (!max_batch) return SKETCH_E_ARG;
+    st = ski_setup(desc, &p);
+    if (st != SKETCH_OK) return st;
+    if (!ski_layout_of(&p, max_batch, &o)) return SKETCH_E_SIZE;
+    if (plan_bytes) *plan_bytes = p.bytes;
+    if (work_bytes) *work_bytes = (size_t)o.bytes;
+    return SKETCH_OK;
+}
+
+SKETCH_API sketch_status sketch_create(const sketch_desc *desc, sketch_plan **plan) {
+    sketch_plan t, *p;
+    ski_layout o;
+    sketch_status st;
+    if (!plan) return SKETCH_E_ARG;
+    *plan = NULL;
+    st = ski_setup(desc, &t);
+    if (st != SKETCH_OK) return st;
+    if (!ski_layout_of(&t, 1, &o)) return SKETCH_E_SIZE;
+    st = sketch_selftest(desc->isa);
+    if (st != SKETCH_OK) return st;
+    p = (sketch_plan *)ski_alloc(&desc->allocator, t.bytes);
+    if (!p) return SKETCH_E_MEMORY;
+    *p = t;
+    p->info.work_bytes = (size_t)o.bytes;
+    st = ski_fill(p);
+    if (st != SKETCH_OK) { sketch_destroy(p); return st; }
+    *plan = p;
+    return SKETCH_OK;
+}
+
+SKETCH_API void sketch_destroy(sketch_plan *plan) {
+    if (plan) { sketch_allocator a = plan->desc.allocator; ski_free(&a, plan, plan->bytes); }
+}
+
+SKETCH_API sketch_info sketch_query(const sketch_plan *plan) {
+    sketch_info none;
+    if (plan) return plan->info;
+    memset(&none, 0, sizeof none);
+    return none;
+}
+
+SKETCH_API size_t sketch_work_bytes(const sketch_plan *plan, size_t max_batch) {
+    ski_layout o;
+    return plan && ski_layout_of(plan, max_batch, &o) ? (size_t)o.bytes : 0;
+}
+
+SKETCH_API sketch_status sketch_work_create(const sketch_plan *plan, size_t max_batch, sketch_work **work) {
+    ski_layout o;
+    sketch_work *w;
+    char *at;
+    size_t i, j;
+    if (!work) return SKETCH_E_ARG;
+    *work = NULL;
+    if (!plan || !max_batch) return SKETCH_E_ARG;
+    if (!ski_layout_of(plan, max_batch, &o)) return SKETCH_E_SIZE;
+    at = (char *)ski_alloc(&plan->desc.allocator, (size_t)o.bytes);
+    if (!at) return SKETCH_E_MEMORY;
+    w = (sketch_work *)(void *)at;                at += ski_round_up(sizeof *w, 64);
+    w->plan = plan; w->bytes = (size_t)o.bytes; w->nb = o.nb; w->nslots = o.nslots;
+    w->slots = (ski_slot *)(void *)at;            at += ski_round_up(o.nslots * sizeof(ski_slot), 64);
+    w->z = (float *)(void *)at;                   at += ski_round_up(plan->z_floats * sizeof(float), 64);
+    for (i = 0; i < o.nslots; i++) {
+        ski_slot *s = &w->slots[i];
+        float *f = (float *)(void *)at;
+        s->buf = f;  f += ski_round_up(o.nb * (size_t)plan->L, 16);
+        s->acc = f;  f += ski_round_up(o.nb * plan->acc_len, 16);
+        s->tree = f; f += ski_round_up(o.nb * plan->d * o.levels, 16);
+        s->row = f;  f += ski_round_up(plan->row_floats, 16);
+        s->aux = f;  f += ski_round_up(plan->aux_floats, 16);
+        s->idx = (uint32_t *)(void *)f;
+        if (plan->desc.algo == SKETCH_SRHT) for (j = 0; j < (size_t)plan->L; j++) s->idx[j] = (uint32_t)j;
+        at += o.slot_floats * sizeof(float);
+    }
+    *work = w;
+    return SKETCH_OK;
+}
+
+SKETCH_API void sketch_work_destroy(sketch_work *work) {
+    if (work) ski_free(&work->plan->desc.allocator, work, work->bytes);
+}
+
+/* // >>algorithms ==================================================================================
+   For each operator: forward (block b of nb vectors, slot->x[v], into slot->acc), finish (acc to y, once a chunk), and the adjoint's block. z: the adjoint's
+   input after everything that does not depend on the block. Definitions: in the manual. */
+
+/* A digit-wise permutation of the leading index (row of 1024): Kronecker factors 1, 2, ... counted from the trailing one. */
+static size_t ski_lead(const sketch_plan *p, const uint16_t *perm, size_t j) {
+    size_t out = 0, place = 1;
+    uint32_t f;
+    for (f = 1; f < p->nfac; f++) {
+        out += place * perm[f * SKI_TRAILING + j % SKI_TRAILING];
+        j /= SKI_TRAILING; place *= SKI_TRAILING;
+    }
+    return out;
+}
+
+static int ski_odd(size_t x) { x ^= x >> 16; x ^= x >> 8; x ^= x >> 4; x ^= x >> 2; x ^= x >> 1; return (int)(x & 1); }   /* parity of an index below 2^32 */
+
+/* Kronecker product of Hartley (mats NULL, unnormalised) or given matrices, in place: for each factor, tiles of up to SKI_TILE columns are copied out, transformed, copied back. */
+static void ski_kron(const sketch_plan *p, float *x, const float *mats, int transpose, float *aux) {
+    size_t inner = (size_t)p->L, f;
+    for (f = 0; f < p->info.nfactors; f++) {
+        size_t b = (size_t)p->info.factor_in[f], cols = (size_t)p->L / b, q, i, j;
+        const float *m = mats ? mats + (transpose ? b * b : 0) : NULL;
+        inner /= b;
+        for (q = 0; q < cols; q += SKI_TILE) {
+            size_t base[SKI_TILE], w = SKI_MIN(cols - q, (size_t)SKI_TILE);
+            float *out = aux;
+            for (j = 0; j < w; j++) base[j] = (q + j) / inner * b * inner + (q + j) % inner;
+            for (i = 0; i < b; i++) {
+                size_t row = i, t = b;
+                if (!mats) for (row = 0, j = i; t > 1; t /= 2, j /= 2) row = row * 2 + j % 2;       /* bit-reversed */
+                for (j = 0; j < w; j++) aux[row * SKI_TILE + j] = x[base[j] + i * inner];
+                for (; j < SKI_TILE; j++) aux[row * SKI_TILE + j] = 0.0f;
+            }
+            if (mats) {
+                out = aux + b * SKI_TILE;
+                memset(out, 0, b * SKI_TILE * sizeof(float));
+                p->k->gemm(b, SKI_TILE, b, m, b, aux, SKI_TILE, out, SKI_TILE);
+            } else p->k->hartley(aux, b, SKI_TILE, p->table);
+            for (i = 0; i < b; i++) for (j = 0; j < w; j++) x[base[j] + i * inner] = out[i * SKI_TILE + j];
+        }
+        if (mats) mats += 2 * b * b;
+    }
+}
+
+/* The pre-conditioner T1 (second = 0) or T2, or their transposes, on a block of L. */
+static void ski_precond(const sketch_plan *p, float *x, int second, int transpose, float *aux) {
+    if (p->desc.precond == SKETCH_PRECOND_H) p->k->wht(x, (size_t)p->L);
+    else if (p->desc.precond == SKETCH_PRECOND_F) ski_kron(p, x, NULL, 0, aux);
+    else ski_kron(p, x, p->table + (second ? p->table_floats / 2 : 0), transpose, aux);
+}
+static void ski_signs(const sketch_plan *p, const float *x, float *out, uint64_t b) {
+    ski_rng g = ski_rng_make(p->desc.seed, p->desc.algo, SKI_SIGN, 0);
+    p->k->signs(x, out, b * p->L, (size_t)p->L, &g);
+}
+static void ski_t1(const sketch_plan *p, const float *x, float *out, uint64_t b, float *aux) {     /* T1 x, with B */
+    if (p->desc.precond == SKETCH_PRECOND_Q) { if (out != x) memcpy(out, x, (size_t)p->L * sizeof(float)); }
+    else ski_signs(p, x, out, b);
+    ski_precond(p, out, 0, 0, aux);
+}
+static void ski_t1_t(const sketch_plan *p, float *x, uint64_t b, float *aux) {
+    ski_precond(p, x, 0, 1, aux);
+    if (p->desc.precond != SKETCH_PRECOND_Q) ski_signs(p, x, x, b);
+}
+
+/* AFFD: sqrt(L/d) R_d T2 P G T1 B. Schioppa 2024, eq. 6, Theorem 3.2. With T = H only the first acc_len rows of the last transform are wanted, and those see the leading
+   index only through its low bits: rows of G H B x are added up by target row as they come (SPEC fact 2), and the permutation inside a row and the last transform,
+   the same for all blocks, wait for the chunk's end. So a block costs L log L + 2L, and d log d is paid once a chunk. Worst input: none known. */
+static void ski_affd(const sketch_plan *p, ski_slot *s, uint64_t b, size_t nb) {
+    size_t L = (size_t)p->L, t = p->trailing, j, v, targets = p->acc_len / t;
+    for (v = 0; v < nb; v++) ski_t1(p, s->x[v], s->buf + v * L, b, s->aux);
+    for (j = 0; j < p->lead; j++) {
+        size_t to = p->desc.precond ? j : ski_lead(p, p->inv, j) % targets;
+        const float *g = ski_diag_row(p, b * p->L + j * t, t, s->row);
+        for (v = 0; v < nb; v++) p->k->muladd(s->acc + v * p->acc_len + to * t, s->buf + v * L + j * t, g, t);
+    }
+}
+static void ski_affd_finish(const sketch_plan *p, ski_slot *s, const float *acc, float *y) {
+    size_t q, c, t = p->trailing;
+    float *u = s->buf;
+    for (q = 0; q < p->acc_len / t; q++) {
+        const float *from = acc + (p->desc.precond ? ski_lead(p, p->perm, q) : q) * t;
+        for (c = 0; c < t; c++) u[q * t + c] = from[p->perm[c]];
+    }
+    if (p->desc.precond) ski_precond(p, u, 1, 0, s->aux); else p->k->wht(u, p->acc_len);
+    p->k->scale(y, u, p->c, p->d);
+}
+static void ski_affd_begin_t(const sketch_plan *p, ski_slot *s, const float *y, float *z) {
+    size_t q, c, t = p->trailing;
+    float *u = s->buf;
+    memset(u, 0, p->acc_len * sizeof(float));
+    p->k->scale(u, y, p->c, p->d);
+    if (p->desc.precond) ski_precond(p, u, 1, 1, s->aux); else p->k->wht(u, p->acc_len);
+    for (q = 0; q < p->acc_len / t; q++) {
+        float *to = z + (p->desc.precond ? ski_lead(p, p->perm, q) : q) * t;
+        for (c = 0; c < t; c++) to[p->perm[c]] = u[q * t + c];
+    }
+}
+static void ski_affd_t(const sketch_plan *p, ski_slot *s, const float *z, uint64_t b, float *x) {
+    size_t t = p->trailing, j, targets = p->acc_len / t;
+    for (j = 0; j < p->lead; j++) {
+        size_t from = p->desc.precond ? j : ski_lead(p, p->inv, j) % targets;
+        p->k->mul(x + j * t, z + from * t, ski_diag_row(p, b * p->L + j * t, t, s->row), t);
+    }
+    ski_t1_t(p, x, b, s->aux);
+}
+
+/* AFJL: sqrt(L/d) R_d G P T1 B. Schioppa 2024, eq. 7; no theorem. With H and few rows kept, row pi(q) of the leading factor is a signed sum of the block's rows: no
+   transform of length L, one of length 1024 for each kept row. Worst input: e_i + e_j, i = j mod d, in one block. */
+static void ski_afjl(const sketch_plan *p, ski_slot *s, uint64_t b, size_t nb) {
+    size_t L = (size_t)p->L, t = p->trailing, rows = (p->d + t - 1) / t, q, j, c, v;
+    for (v = 0; v < nb; v++) {
+        float *u = s->buf + v * L;
+        if (p->direct) {
+            ski_signs(p, s->x[v], u, b);
+            memset(s->aux, 0, rows * t * sizeof(float));
+            for (q = 0; q < rows; q++) {
+                size_t row = ski_lead(p, p->perm, q);
+                for (j = 0; j < p->lead; j++) (ski_odd(row & j) ? p->k->sub : p->k->add)(s->aux + q * t, u + j * t, t);
+                p->k->wht(s->aux + q * t, t);
+            }
+            memcpy(u, s->aux, rows * t * sizeof(float));
+        } else ski_t1(p, s->x[v], u, b, s->aux);
+    }
+    for (q = 0; q < rows; q++) {
+        size_t n = SKI_MIN(t, p->d - q * t), from = p->direct ? q : ski_lead(p, p->perm, q);
+        const float *g = ski_diag_row(p, b * p->L + q * t, n, s->row);
+        for (v = 0; v < nb; v++) {
+            float *picked = s->row + SKI_TRAILING;
+            for (c = 0; c < n; c++) picked[c] = s->buf[v * L + from * t + p->perm[c]];
+            p->k->muladd(s->acc + v * p->acc_len + q * t, picked, g, n);
+        }
+    }
+}
+static void ski_afjl_t(const sketch_plan *p, ski_slot *s, const float *z, uint64_t b, float *x) {
+    size_t t = p->trailing, rows = (p->d + t - 1) / t, q, c;
+    memset(x, 0, (size_t)p->L * sizeof(float));
+    for (q = 0; q < rows; q++) {
+        size_t n = SKI_MIN(t, p->d - q * t), to = ski_lead(p, p->perm, q);
+        const float *g = ski_diag_row(p, b * p->L + q * t, n, s->row);
+        for (c = 0; c < n; c++) x[to * t + p->perm[c]] = g[c] * z[q * t + c];
+    }
+    ski_t1_t(p, x, b, s->aux);
+}
+
+/* QK: sqrt(n'/d) (Q1 (x) Q2 (x) Q3). Schioppa 2024, eq. 8, Theorem 3.3. Slab a1 is a b2 x b3 matrix X: acc += Q1[:,a1] (x) (Q2 X Q3^T); the trailing factor keeps the smallest
+   share of rows and is contracted first: n d_3 multiply-adds dominate. Worst input: one coordinate; low rank. */
+static const float *ski_qk_table(const sketch_plan *p, int which) {      /* 0: Q1, 1: Q2, 2: Q2^T, 3: Q3, 4: Q3^T */
+    const float *t = p->table;
+    if (which > 0) t += p->r[0] * p->b[0];
+    if (which > 1) t += p->r[1] * p->b[1];
+    if (which > 2) t += p->r[1] * p->b[1];
+    if (which > 3) t += p->r[2] * p->b[2];
+    return t;
+}
+static void ski_qk(const sketch_plan *p, ski_slot *s, uint64_t b) {
+    size_t w = p->r3p, i, j, m = p->r[1] * w;
+    float *u = s->aux, *v = u + p->b[1] * w;
+    memset(u, 0, (p->b[1] + p->r[1]) * w * sizeof(float));
+    p->k->gemm(p->b[1], w, p->b[2], s->x[0], p->b[2], ski_qk_table(p, 4), w, u, w);
+    p->k->gemm(p->r[1], w, p->b[1], ski_qk_table(p, 1), p->b[1], u, w, v, w);
+    for (i = 0; i < p->r[0]; i++) {
+        float q = ski_qk_table(p, 0)[i * p->b[0] + (size_t)b];
+        for (j = 0; j < m; j++) { float t = q * v[j]; s->acc[i * m + j] += t; }
+    }
+}
+static void ski_qk_finish(const sketch_plan *p, const float *acc, float *y) {
+    size_t i;
+    for (i = 0; i < p->d; i++) y[i] = acc[i / p->r[2] * p->r3p + i % p->r[2]] * p->c;
+}
+static void ski_qk_begin_t(const sketch_plan *p, const float *y, float *z) {
+    size_t i;
+    memset(z, 0, p->acc_len * sizeof(float));
+    for (i = 0; i < p->d; i++) z[i / p->r[2] * p->r3p + i % p->r[2]] = y[i] * p->c;
+}
+static void ski_qk_t(const sketch_plan *p, ski_slot *s, const float *z, uint64_t b, float *x) {
+    size_t w = p->r3p, i, j, m = p->r[1] * w;
+    float *u = s->aux, *v = u + p->b[1] * w;
+    memset(u, 0, (p->b[1] + p->r[1]) * w * sizeof(float));
+    for (i = 0; i < p->r[0]; i++) {
+        float q = ski_qk_table(p, 0)[i * p->b[0] + (size_t)b];
+        for (j = 0; j < m; j++) { float t = q * z[i * m + j]; v[j] += t; }
+    }
+    p->k->gemm(p->b[1], w, p->r[1], ski_qk_table(p, 2), p->r[1], v, w, u, w);
+    memset(x, 0, (size_t)p->L * sizeof(float));
+    p->k->gemm(p->b[1], p->b[2], p->r[2], u, w, ski_qk_table(p, 3), p->b[2], x, p->b[2]);
+}
+
+/* FJL: sqrt(L/(nnz d)) Gs H B, nnz look-ups a row. Ailon & Chazelle 2009, with a fixed number of entries a row. */
+static void ski_fjl_numbers(const sketch_plan *p, ski_slot *s, uint64_t m) {     /* positions and normals m .. m + 1023, m a multiple of 1024 */
+    ski_rng g = ski_rng_make(p->desc.seed, p->desc.algo, SKI_SPARSE, 0), w = ski_rng_make(p->desc.seed, p->desc.algo, SKI_POSITION, 0);
+    uint32_t shift = 32 - ski_log2(p->L), i;
+    p->k->normals(s->row, m, 1024, &g);
+    for (i = 0; i < 1024; i += 64) p->k->words(s->idx + i, &w, m / 64 + i / 64);
+    for (i = 0; i < 1024; i++) s->idx[i] = shift == 32 ? 0 : s->idx[i] >> shift;
+}
+static void ski_fjl(const sketch_plan *p, ski_slot *s, uint64_t b, size_t nb, const float *z, float *x) {    /* forward, or (x not NULL) the adjoint's look-ups */
+    uint64_t m = b * p->d * p->info.nnz;
+    size_t r, v, L = (size_t)p->L;
+    uint32_t k;
+    int first = 1;
+    for (r = 0; r < p->d; r++) {
+        float sum[SKI_MAX_BATCH] = { 0 };
+        for (k = 0; k < p->info.nnz; k++, m++) {
+            uint32_t at = (uint32_t)(m % 1024);
+            if (at == 0 || first) { ski_fjl_numbers(p, s, m - at); first = 0; }
+            if (x) { float t = s->row[at] * z[r]; x[s->idx[at]] += t; }
+            else for (v = 0; v < nb; v++) { float t = s->row[at] * s->buf[v * L + s->idx[at]]; sum[v] += t; }
+        }
+        if (!x) for (v = 0; v < nb; v++) s->acc[v * p->acc_len + r] += sum[v];
+    }
+}
+
+/* FFD: sqrt(D/d) R_d B H Pi^T G H, blocks of D: Fastfood's transpose (Le, Sarlos & Smola 2013). Baseline. Worst input: a Walsh row (Schioppa 2024, Theorem 3.1). */
+static void ski_ffd_shuffle(const sketch_plan *p, ski_slot *s, uint64_t b) {
+    ski_rng g = ski_rng_make(p->desc.seed, p->desc.algo, SKI_SHUFFLE, 0);
+    size_t D = (size_t)p->L, j, pad = SKI_MAX(D, (size_t)64);
+    uint32_t *w = s->idx + pad;
+    if (D < 64) { ski_permutation(&g, b * p->L, D, s->idx); return; }
+    for (j = 0; j < D; j += 64) p->k->words(w + j, &g, (b * p->L + j) / 64);
+    for (j = 0; j < D; j++) s->idx[j] = (uint32_t)j;
+    for (j = D - 1; j > 0; j--) {
+        uint32_t r = ski_below(w[j], (uint64_t)j + 1), t = s->idx[j];
+        s->idx[j] = s->idx[r]; s->idx[r] = t;
+    }
+}
+static void ski_ffd(const sketch_plan *p, ski_slot *s, uint64_t b, size_t nb) {
+    size_t D = (size_t)p->L, j, i, v;
+    ski_ffd_shuffle(p, s, b);
+    for (v = 0; v < nb; v++) {
+        float *u = s->buf + v * D;
+        if (s->x[v] != u) memcpy(u, s->x[v], D * sizeof(float));
+        p->k->wht(u, D);
+    }
+    for (j = 0; j < D; j += SKI_TRAILING) {
+        size_t n = SKI_MIN(D - j, (size_t)SKI_TRAILING);
+        const float *g = ski_diag_row(p, b * p->L + j, n, s->row);
+        for (v = 0; v < nb; v++) p->k->mul(s->buf + v * D + j, s->buf + v * D + j, g, n);
+    }
+    for (v = 0; v < nb; v++) {
+        for (i = 0; i < D; i++) s->aux[s->idx[i]] = s->buf[v * D + i];
+        p->k->wht(s->aux, D);
+        ski_signs(p, s->aux, s->aux, b);
+        p->k->add(s->acc + v * p->acc_len, s->aux, p->d);
+    }
+}
+static void ski_ffd_t(const sketch_plan *p, ski_slot *s, const float *z, uint64_t b, float *x) {
+    size_t D = (size_t)p->L, j, i;
+    ski_ffd_shuffle(p, s, b);
+    ski_signs(p, z, s->aux, b);
+    p->k->wht(s->aux, D);
+    for (i = 0; i < D; i++) x[i] = s->aux[s->idx[i]];
+    for (j = 0; j < D; j += SKI_TRAILING) {
+        size_t n = SKI_MIN(D - j, (size_t)SKI_TRAILING);
+        p->k->mul(x + j, x + j, ski_diag_row(p, b * p->L + j, n, s->row), n);
+    }
+    p->k->wht(x, D);
+}
+
+/* SRHT: sqrt(L/d) P H B, d distinct random rows a block. Tropp 2011; RandBLAS. The index array stays the identity between blocks: swaps are undone. */
+static void ski_srht_rows(const sketch_plan *p, ski_slot *s, uint64_t b, int undo) {
+    ski_rng g = ski_rng_make(p->desc.seed, p->desc.algo, SKI_ROWS, 0);
+    uint32_t *a = s->idx, *swapped = s->idx + p->L, w[64], t;
+    size_t k;
+    if (undo) for (k = p->d; k-- > 0;) { t = a[k]; a[k] = a[swapped[k]]; a[swapped[k]] = t; }
+    else for (k = 0; k < p->d; k++) {
+        uint64_t m = b * p->L + k;
+        if (k == 0 || m % 64 == 0) p->k->words(w, &g, m / 64);
+        swapped[k] = (uint32_t)k + ski_below(w[m % 64], p->L - k);
+        t = a[k]; a[k] = a[swapped[k]]; a[swapped[k]] = t;
+    }
+}
+static void ski_srht(const sketch_plan *p, ski_slot *s, uint64_t b, size_t nb) {
+    size_t L = (size_t)p->L, k, v;
+    for (v = 0; v < nb; v++) { ski_signs(p, s->x[v], s->buf + v * L, b); p->k->wht(s->buf + v * L, L); }
+    ski_srht_rows(p, s, b, 0);
+    for (v = 0; v < nb; v++) for (k = 0; k < p->d; k++) s->acc[v * p->acc_len + k] += s->buf[v * L + s->idx[k]];
+    ski_srht_rows(p, s, b, 1);
+}
+static void ski_srht_t(const sketch_plan *p, ski_slot *s, const float *z, uint64_t b, float *x) {
+    size_t k;
+    memset(x, 0, (size_t)p->L * sizeof(float));
+    ski_srht_rows(p, s, b, 0);
+    for (k = 0; k < p->d; k++) x[s->idx[k]] = z[k];
+    ski_srht_rows(p, s, b, 1);
+    p->k->wht(x, (size_t)p->L);
+    ski_signs(p, x, x, b);
+}
+
+static void ski_block(const sketch_plan *p, ski_slot *s, uint64_t b, size_t nb, size_t count) {     /* acc += block b; count: its coordinates below n */
+    ski_rng g;
+    size_t v, L = (size_t)p->L;
+    switch (p->desc.algo) {
+    case SKETCH_AFFD: ski_affd(p, s, b, nb); break;
+    case SKETCH_AFJL: ski_afjl(p, s, b, nb); break;
+    case SKETCH_QK:   ski_qk(p, s, b); break;
+    case SKETCH_FJL:
+        for (v = 0; v < nb; v++) { ski_signs(p, s->x[v], s->buf + v * L, b); p->k->wht(s->buf + v * L, L); }
+        ski_fjl(p, s, b, nb, NULL, NULL);
+        break;
+    case SKETCH_FFD:  ski_ffd(p, s, b, nb); break;
+    case SKETCH_SRHT: ski_srht(p, s, b, nb); break;
+    case SKETCH_DENSE:                     /* d^(-1/2) E, generated on the fly: n d / 128 (signs) or n d / 8 (normals) Philox calls */
+        g = ski_rng_make(p->desc.seed, p->desc.algo, SKI_DENSE, 0);
+        p->k->dense(p->desc.diag, &g, b * p->L, count, p->d, nb, s->x, s->acc, p->acc_len);
+        break;
+    case SKETCH_SJLT:                      /* s^(-1/2) times s signed ones a column, one in each of s row ranges: Kane & Nelson 2014; s = 1: CountSketch */
+        g = ski_rng_make(p->desc.seed, p->desc.algo, SKI_HASH, 0);
+        p->k->sjlt(&g, b * p->L, count, p->d, p->info.nnz, nb, s->x, s->acc, p->acc_len);
+        break;
+    default: break;
+    }
+}
+static void ski_finish(const sketch_plan *p, ski_slot *s, const float *acc, float *y) {
+    if (p->desc.algo == SKETCH_AFFD) ski_affd_finish(p, s, acc, y);
+    else if (p->desc.algo == SKETCH_QK) ski_qk_finish(p, acc, y);
+    else p->k->scale(y, acc, p->c, p->d);
+}
+static void ski_begin_t(const sketch_plan *p, ski_slot *s, const float *y, float *z) {
+    if (p->desc.algo == SKETCH_AFFD) ski_affd_begin_t(p, s, y, z);
+    else if (p->desc.algo == SKETCH_QK) ski_qk_begin_t(p, y, z);
+    else { memset(z, 0, p->z_floats * sizeof(float)); p->k->scale(z, y, p->c, p->d); }
+}
+static void ski_block_t(const sketch_plan *p, ski_slot *s, const float *z, uint64_t b, float *x) {   /* x[L] = S_b^T y */
+    uint64_t count = SKI_MIN(p->L, p->desc.n - b * p->L);
+    ski_rng g;
+    switch (p->desc.algo) {
+    case SKETCH_AFFD: ski_affd_t(p, s, z, b, x); break;
+    case SKETCH_AFJL: ski_afjl_t(p, s, z, b, x); break;
+    case SKETCH_QK:   ski_qk_t(p, s, z, b, x); break;
+    case SKETCH_FJL:
+        memset(x, 0, (size_t)p->L * sizeof(float));
+        ski_fjl(p, s, b, 1, z, x);
+        p->k->wht(x, (size_t)p->L);
+        ski_signs(p, x, x, b);
+        break;
+    case SKETCH_FFD:  ski_ffd_t(p, s, z, b, x); break;
+    case SKETCH_SRHT: ski_srht_t(p, s, z, b, x); break;
+    case SKETCH_DENSE:
+        g = ski_rng_make(p->desc.seed, p->desc.algo, SKI_DENSE, 0);
+        p->k->dense_t(p->desc.diag, &g, b * p->L, (size_t)count, p->d, z, x);
+        break;
+    case SKETCH_SJLT:
+        g = ski_rng_make(p->desc.seed, p->desc.algo, SKI_HASH, 0);
+        p->k->sjlt_t(&g, b * p->L, (size_t)count, p->d, p->info.nnz, z, x);
+        break;
+    default: break;
+    }
+}
+
+/* // >>apply =======================================================================================
+   A run is a range of blocks, fed in order to ski_run_block; whole chunks are finished into the tree, and ski_run_end gives the sum of what there was, [nb, d].
+   The tree is the balanced one over chunk numbers, so a run that is a subtree gives the bits of that subtree. */
+static uint64_t ski_chunk_start(const sketch_plan *p, uint32_t c) { return ski_floor_part(p->N, c, p->chunks); }
+
+static void ski_run_begin(ski_slot *s) { s->open = 0; s->top = 0; s->chunk = s->first_chunk = UINT32_MAX; s->chunk_end = 0; }
+
+static void ski_run_rise(const sketch_plan *p, ski_slot *s, size_t nb) {     /* lifts the newest entry one level, onto its left sibling if that is not empty */
+    uint32_t e = s->top - 1, level = s->level[e], index = s->index[e];
+    if ((index & 1) && (uint64_t)index << level > s->first_chunk) {
+        p->k->add(s->tree + (e - 1) * nb * p->d, s->tree + e * nb * p->d, nb * p->d);
+        e = --s->top - 1;
+    }
+    s->level[e] = level + 1; s->index[e] = index >> 1;
+}
+static void ski_run_leaf(const sketch_plan *p, ski_slot *s, size_t nb) {     /* closes the open chunk */
+    size_t v;
+    for (v = 0; v < nb; v++) ski_finish(p, s, s->acc + v * p->acc_len, s->tree + (s->top * nb + v) * p->d);
+    s->level[s->top] = 0; s->index[s->top] = s->chunk; s->top++;
+    s->open = 0;
+    while (s->index[s->top - 1] & 1) ski_run_rise(p, s, nb);
+}
+static void ski_run_block(const sketch_plan *p, ski_slot *s, uint64_t b, size_t nb, size_t count) {
+    if (!s->open) {
+        if (s->first_chunk == UINT32_MAX) {
+            for (s->chunk = 0; ski_chunk_start(p, s->chunk + 1) <= b;) s->chunk++;
+            s->first_chunk = s->chunk;
+        } else s->chunk++;
+        s->chunk_end = ski_chunk_start(p, s->chunk + 1);
+        memset(s->acc, 0, nb * p->acc_len * sizeof(float));
+        s->open = 1;
+    }
+    ski_block(p, s, b, nb, count);
+    if (b + 1 == s->chunk_end) ski_run_leaf(p, s, nb);
+}
+static float *ski_run_end(const sketch_plan *p, ski_slot *s, size_t nb) {    /* NULL: the run was empty */
+    if (s->open) ski_run_leaf(p, s, nb);
+    if (!s->top) return NULL;
+    while (s->top > 1) ski_run_rise(p, s, nb);
+    return s->tree;
+}
+
+typedef struct ski_job {                 /* one call of accumulate */
+    const sketch_plan *p;
+    sketch_work *w;
+    const sketch_tensor *t;
+    size_t   nt, batch, ystride, sample;  /* sample, nb: the tile at hand when chunks are dealt to tasks */
+    size_t   nb;
+    uint64_t offset, count;
+    uint32_t tasks;
+    float   *y;
+    float   *sum[128];                    /* result of each task */
+} ski_job;
+
+static const float *ski_fetch(const ski_job *j, size_t sample, uint64_t b, float *buf, size_t *count) {
+    const sketch_plan *p = j->p;
+    uint64_t start = b * p->L, block_end = SKI_MIN(start + p->L, p->desc.n), lo = SKI_MAX(start, j->offset), hi = SKI_MIN(block_end, j->offset + j->count), at = j->offset;
+    int pads = p->desc.algo != SKETCH_DENSE && p->desc.algo != SKETCH_SJLT;
+    size_t i;
+    *count = (size_t)(block_end - start);
+    if (lo > start) memset(buf, 0, (size_t)(lo - start) * sizeof(float));
+    for (i = 0; i < j->nt && at < hi; i++) {
+        const sketch_tensor *t = &j->t[i];
+        uint64_t from = SKI_MAX(at, lo), to = SKI_MIN(at + t->count, hi), first = (t->stride ? t->stride : t->count) * sample;
+        if (from < to) {
+            if (t->dtype == SKETCH_F32 && from == start && to == block_end && (!pads || to - from == p->L)) return (const float *)t->data + first + (from - at);
+            p->k->load(buf + (from - start), t->data, first + (from - at), t->dtype, (size_t)(to - from));
+        }
+        at += t->count;
+    }
+    if (hi < start + p->L) memset(buf + (hi - start), 0, (size_t)(start + p->L - hi) * sizeof(float));
+    return buf;
+}
+
+static float *ski_run(const ski_job *j, ski_slot *s, size_t sample, size_t nb, uint32_t c0, uint32_t c1) {      /* chunks c0 .. c1-1 of nb samples */
+    const sketch_plan *p = j->p;
+    uint64_t b = SKI_MAX(ski_chunk_start(p, c0), j->offset / p->L), end = SKI_MIN(ski_chunk_start(p, c1), (j->offset + j->count - 1) / p->L + 1);
+    ski_run_begin(s);
+    for (; b < end; b++) {
+        size_t v, count = 0;
+        for (v = 0; v < nb; v++) s->x[v] = ski_fetch(j, sample + v, b, s->buf + v * (size_t)p->L, &count);
+        ski_run_block(p, s, b, nb, count);
+    }
+    return ski_run_end(p, s, nb);
+}
+static void ski_add_rows(const ski_job *j, size_t sample, size_t nb, const float *sum) {
+    size_t v;
+    for (v = 0; v < nb; v++) j->p->k->add(j->y + (sample + v) * j->ystride, sum + v * j->p->d, j->p->d);
+}
+static void ski_task_batch(void *arg, uint32_t task) {           /* samples are dealt to tasks */
+    const ski_job *j = (const ski_job *)arg;
+    size_t i;
+    for (i = task * j->nb; i < j->batch; i += j->tasks * j->nb) {
+        size_t nb = SKI_MIN(j->nb, j->batch - i);
+        ski_add_rows(j, i, nb, ski_run(j, &j->w->slots[task], i, nb, 0, j->p->chunks));
+    }
+}
+static void ski_task_chunks(void *arg, uint32_t task) {          /* aligned runs of chunks are dealt to tasks */
+    ski_job *j = (ski_job *)arg;
+    uint32_t each = j->p->chunks / j->tasks;
+    j->sum[task] = ski_run(j, &j->w->slots[task], j->sample, j->nb, task * each, (task + 1) * each);
+}
+static void ski_parallel(const sketch_plan *p, uint32_t tasks, sketch_task_fn fn, void *arg) {
+    if (tasks > 1 && p->desc.threads.parallel_for) p->desc.threads.parallel_for(p->desc.threads.user, tasks, fn, arg);
+    else { uint32_t i; for (i = 0; i < tasks; i++) fn(arg, i); }
+}
+
+static int ski_dtype_ok(sketch_dtype t) { return t >= SKETCH_F32 && t <= SKETCH_F64; }
+
+static int ski_finite(const void *x, uint64_t first, sketch_dtype t, uint64_t n) {
+    uint64_t i;
+    switch (t) {
+    case SKETCH_F32: { const float *p = (const float *)x + first; float z = 0.0f; for (i = 0; i < n; i++) z += p[i] * 0.0f; return z == 0.0f; }
+    case SKETCH_F64: { const double *p = (const double *)x + first; for (i = 0; i < n; i++) if (!(fabs(p[i]) <= 3.4028234663852886e38)) return 0; return 1; }
+    default: {
+        const uint16_t *p = (const uint16_t *)x + first;
+        uint32_t bad = 0, mask = t == SKETCH_BF16 ? 0x7f80u : 0x7c00u;
+        for (i = 0; i < n; i++) bad |= (p[i] & mask) == mask;
+        return !bad; }
+    }
+}
+
+/* Checks everything, then works. x: nt tensors that together are S's columns offset ... */
+static sketch_status ski_accum(const sketch_plan *p, const sketch_tensor *x, size_t nt, uint64_t offset, int all, size_t batch, float *y, size_t y_stride, sketch_work *w) {
+    ski_job j;
+    size_t i, s;
+    if (!p || !x || !y || !w || !batch) return SKETCH_E_ARG;
+    if (w->plan != p || w->stream_y) return SKETCH_E_STATE;
+    memset(&j, 0, sizeof j);
+    for (i = 0; i < nt; i++) {
+        if (!ski_dtype_ok(x[i].dtype) || (x[i].count && !x[i].data)) return SKETCH_E_ARG;
+        if ((x[i].stride && x[i].stride < x[i].count) || x[i].count > p->desc.n - j.count) return SKETCH_E_SIZE;
+        j.count += x[i].count;
+    }
+    if (offset > p->desc.n || j.count > p->desc.n - offset || (all && j.count != p->desc.n) || (y_stride && y_stride < p->d)) return SKETCH_E_SIZE;
+    if (!j.count) return SKETCH_OK;
+    if (p->desc.check_finite)
+        for (i = 0; i < nt; i++) for (s = 0; s < batch; s++)
+            if (!ski_finite(x[i].data, (x[i].stride ? x[i].stride : x[i].count) * s, x[i].dtype, x[i].count)) return SKETCH_E_NONFINITE;
+    j.p = p; j.w = w; j.t = x; j.nt = nt; j.batch = batch; j.ystride = y_stride ? y_stride : p->d; j.offset = offset; j.y = y;
+    j.nb = w->nb;
+    j.tasks = ski_chunk_tasks(p);
+    if (j.tasks == 1 || batch >= ski_width(p)) {
+        j.tasks = (uint32_t)SKI_MIN(SKI_MIN((size_t)ski_width(p), w->nslots), batch);
+        j.nb = SKI_MIN(w->nb, (batch - 1) / j.tasks + 1);
+        ski_parallel(p, j.tasks, ski_task_batch, &j);
+        return SKETCH_OK;
+    }
+    for (j.sample = 0; j.sample < batch; j.sample += j.nb) {
+        uint32_t step, t;
+        j.nb = SKI_MIN(w->nb, batch - j.sample);
+        ski_parallel(p, j.tasks, ski_task_chunks, &j);
+        for (step = 1; step < j.tasks; step *= 2)
+            for (t = 0; t < j.tasks; t += 2 * step) {
+                if (!j.sum[t]) j.sum[t] = j.sum[t + step];
+                else if (j.sum[t + step]) p->k->add(j.sum[t], j.sum[t + step], j.nb * p->d);
+            }
+        ski_add_rows(&j, j.sample, j.nb, j.sum[0]);
+    }
+    return SKETCH_OK;
+}
+
+static void ski_zero_rows(const sketch_plan *p, float *y, size_t batch, size_t y_stride) {
+    size_t i;
+    if (p && y && (!y_stride || y_stride >= p->d)) for (i = 0; i < batch; i++) memset(y + i * (y_stride ? y_stride : p->d), 0, p->d * sizeof(float));
+}
+
+SKETCH_API sketch_status sketch_accum(const sketch_plan *plan, const sketch_tensor *x, uint64_t offset, size_t batch, float *y, size_t y_stride, sketch_work *work) {
+    return ski_accum(plan, x, 1, offset, 0, batch, y, y_stride, work);
+}
+SKETCH_API sketch_status sketch_apply_tensors(const sketch_plan *plan, const sketch_tensor *x, size_t ntensors, size_t batch, float *y, size_t y_stride, sketch_work *work) {
+    ski_zero_rows(plan, y, batch, y_stride);
+    return ski_accum(plan, x, ntensors, 0, 1, batch, y, y_stride, work);
+}
+SKETCH_API sketch_status sketch_apply_batch(const sketch_plan *plan, const void *x, sketch_dtype dtype, size_t batch, size_t x_stride, float *y, size_t y_stride, sketch_work *work) {
+    sketch_tensor t;
+    t.data = x; t.count = plan ? plan->desc.n : 0; t.stride = x_stride; t.dtype = dtype;
+    return sketch_apply_tensors(plan, &t, 1, batch, y, y_stride, work);
+}
+SKETCH_API sketch_status sketch_apply(const sketch_plan *plan, const void *x, sketch_dtype dtype, float *y, sketch_work *work) {
+    return sketch_apply_batch(plan, x, dtype, 1, 0, y, 0, work);
+}
+
+/* stream: the block buffer of slot 0 fills up */
+SKETCH_API sketch_status sketch_stream_begin(sketch_work *work, float *y) {
+    if (!work || !y) return SKETCH_E_ARG;
+    if (work->stream_y) return SKETCH_E_STATE;
+    memset(y, 0, work->plan->d * sizeof(float));
+    work->stream_y = y;
+    work->pushed = 0;
+    ski_run_begin(&work->slots[0]);
+    return SKETCH_OK;
+}
+SKETCH_API sketch_status sketch_stream_push(sketch_work *work, const void *x, sketch_dtype dtype, uint64_t count) {
+    const sketch_plan *p;
+    ski_slot *s;
+    uint64_t done = 0;
+    if (!work || (!x && count) || !ski_dtype_ok(dtype)) return SKETCH_E_ARG;
+    if (!work->stream_y) return SKETCH_E_STATE;
+    p = work->plan; s = &work->slots[0];
+    if (count > p->desc.n - work->pushed) return SKETCH_E_SIZE;
+    if (p->desc.check_finite && !ski_finite(x, 0, dtype, count)) { work->stream_y = NULL; return SKETCH_E_NONFINITE; }
+    while (done < count) {
+        uint64_t at = work->pushed % p->L, room = SKI_MIN(p->L - at, p->desc.n - work->pushed), take = SKI_MIN(room, count - done);
+        const float *direct = NULL;
+        if (take == p->L && dtype == SKETCH_F32) direct = (const float *)x + done;
+        else p->k->load(s->buf + at, x, done, dtype, (size_t)take);
+        done += take; work->pushed += take;
+        if (take == room) {
+            if (!direct) memset(s->buf + at + take, 0, (size_t)(p->L - at - take) * sizeof(float));
+            s->x[0] = direct ? direct : s->buf;
+            ski_run_block(p, s, (work->pushed - 1) / p->L, 1, (size_t)(at + take));
+        }
+    }
+    return SKETCH_OK;
+}
+SKETCH_API sketch_status sketch_stream_end(sketch_work *work) {
+    const sketch_plan *p;
+    float *y;
+    if (!work) return SKETCH_E_ARG;
+    if (!work->stream_y) return SKETCH_E_STATE;
+    p = work->plan; y = work->stream_y;
+    work->stream_y = NULL;
+    if (work->pushed != p->desc.n) return SKETCH_E_SIZE;
+    p->k->add(y, ski_run_end(p, &work->slots[0], 1), p->d);
+    return SKETCH_OK;
+}
+
+SKETCH_API sketch_status sketch_shard(const sketch_plan *plan, uint32_t rank, uint32_t world, uint64_t *offset, uint64_t *count) {
+    uint64_t b0, b1;
+    if (offset) *offset = 0;
+    if (count) *count = 0;
+    if (!plan || !offset || !count || rank >= world) return SKETCH_E_ARG;
+    b0 = ski_floor_part(plan->N, rank, world); b1 = ski_floor_part(plan->N, (uint64_t)rank + 1, world);
+    *offset = SKI_MIN(b0 * plan->L, plan->desc.n);
+    *count = SKI_MIN(b1 * plan->L, plan->desc.n) - *offset;
+    return SKETCH_OK;
+}
+SKETCH_API sketch_status sketch_shard_reduce(const sketch_plan *plan, float *ys, uint32_t world, float *y) {
+    uint64_t step, t;
+    if (plan && y) memset(y, 0, plan->d * sizeof(float));
+    if (!plan || !ys || !y || !world) return SKETCH_E_ARG;
+    for (step = 1; step < world; step *= 2)
+        for (t = 0; t + step < world; t += 2 * step) plan->k->add(ys + t * plan->d, ys + (t + step) * plan->d, plan->d);
+    plan->k->add(y, ys, plan->d);
+    return SKETCH_OK;
+}
+
+/* adjoint */
+typedef struct ski_job_t {
+    const sketch_plan *p;
+    sketch_work *w;
+    uint64_t offset, count;
+    uint32_t tasks;
+    float alpha, beta;
+    void *x;
+    sketch_dtype dtype;
+} ski_job_t;
+
+static void ski_write(void *x, uint64_t first, sketch_dtype t, const float *v, size_t n, float alpha, float beta) {
+    size_t i;
+    float *f = (float *)x; uint16_t *h = (uint16_t *)x; double *q = (double *)x;
+    if (t == SKETCH_F32) f += first; else if (t == SKETCH_F64) q += first; else h += first;
+    for (i = 0; i < n; i++) {
+        float r = alpha * v[i], old = 0.0f;
+        if (beta != 0.0f) {
+            old = t == SKETCH_F32 ? f[i] : t == SKETCH_F64 ? (float)q[i] : t == SKETCH_F16 ? ski_f32_of_f16(h[i]) : ski_f32_of_bits((uint32_t)h[i] << 16);
+            old = beta * old;
+            r = old + r;
+        }
+        switch (t) {
+        case SKETCH_F32:  f[i] = r; break;
+        case SKETCH_F64:  q[i] = (double)r; break;
+        case SKETCH_F16:  h[i] = ski_f16_of_f32(r); break;
+        case SKETCH_BF16: h[i] = ski_bf16_of_f32(r); break;
+        }
+    }
+}
+static void ski_task_t(void *arg, uint32_t task) {
+    const ski_job_t *j = (const ski_job_t *)arg;
+    const sketch_plan *p = j->p;
+    ski_slot *s = &j->w->slots[task];
+    uint64_t b0 = j->offset / p->L, nblocks = (j->offset + j->count - 1) / p->L + 1 - b0, b;
+    for (b = b0 + ski_floor_part(nblocks, task, j->tasks); b < b0 + ski_floor_part(nblocks, (uint64_t)task + 1, j->tasks); b++) {
+        uint64_t lo = SKI_MAX(b * p->L, j->offset), hi = SKI_MIN((b + 1) * p->L, j->offset + j->count);
+        if (hi - lo == p->L && j->dtype == SKETCH_F32 && j->alpha == 1.0f && j->beta == 0.0f) ski_block_t(p, s, j->w->z, b, (float *)j->x + (lo - j->offset));
+        else {
+            ski_block_t(p, s, j->w->z, b, s->buf);
+            ski_write(j->x, lo - j->offset, j->dtype, s->buf + (lo - b * p->L), (size_t)(hi - lo), j->alpha, j->beta);
+        }
+    }
+}
+SKETCH_API sketch_status sketch_apply_t_range(const sketch_plan *plan, const float *y, uint64_t offset, uint64_t count, float alpha, float beta,
+                                              void *x, sketch_dtype dtype, sketch_work *work) {
+    ski_job_t j;
+    if (!plan || !y || (!x && count) || !work || !ski_dtype_ok(dtype)) return SKETCH_E_ARG;
+    if (work->plan != plan || work->stream_y) return SKETCH_E_STATE;
+    if (offset > plan->desc.n || count > plan->desc.n - offset) return SKETCH_E_SIZE;
+    if (plan->desc.check_finite && !ski_finite(y, 0, SKETCH_F32, plan->d)) return SKETCH_E_NONFINITE;
+    if (!count) return SKETCH_OK;
+    j.p = plan; j.w = work; j.offset = offset; j.count = count; j.alpha = alpha; j.beta = beta; j.x = x; j.dtype = dtype;
+    j.tasks = (uint32_t)SKI_MIN(work->nslots, (size_t)SKI_MIN((count - 1) / plan->L + 1, 1024));
+    ski_begin_t(plan, &work->slots[0], y, work->z);
+    ski_parallel(plan, j.tasks, ski_task_t, &j);
+    return SKETCH_OK;
+}
+SKETCH_API sketch_status sketch_apply_t(const sketch_plan *plan, const float *y, void *x, sketch_dtype dtype, sketch_work *work) {
+    return sketch_apply_t_range(plan, y, 0, plan ? plan->desc.n : 0, 1.0f, 0.0f, x, dtype, work);
+}
+
+/* transforms and vectors */
+typedef struct ski_job_v {
+    const ski_kernels *k;
+    const float *a, *b;
+    float *x;
+    size_t m, n, d, stride;
+    float scale;
+    uint32_t tasks;
+} ski_job_v;
+
+static uint32_t ski_tasks_for(const sketch_threads *t, size_t pieces) {
+    return t && t->parallel_for && t->width > 1 ? (uint32_t)SKI_MIN((size_t)t->width, SKI_MAX(pieces, (size_t)1)) : 1;
+}
+static void ski_for(const sketch_threads *t, uint32_t tasks, sketch_task_fn fn, void *arg) {
+    if (tasks > 1) t->parallel_for(t->user, tasks, fn, arg); else fn(arg, 0);
+}
+static void ski_task_wht(void *arg, uint32_t task) {
+    const ski_job_v *j = (const ski_job_v *)arg;
+    size_t r, end = (size_t)ski_floor_part(j->m, (uint64_t)task + 1, j->tasks);
+    for (r = (size_t)ski_floor_part(j->m, task, j->tasks); r < end; r++) {
+        j->k->wht(j->x + r * j->stride, j->n);
+        if (j->scale != 1.0f) j->k->scale(j->x + r * j->stride, j->x + r * j->stride, j->scale, j->n);
+    }
+}
+SKETCH_API sketch_status sketch_wht_batch_f32(float *x, size_t rows, size_t n, size_t stride, float scale, const sketch_threads *threads) {
+    ski_job_v j;
+    memset(&j, 0, sizeof j);
+    if (!x || !n || !rows) return SKETCH_E_ARG;
+    if (!ski_is_pow2(n) || (stride && stride < n) || (stride ? stride : n) > SIZE_MAX / sizeof(float) / rows) return SKETCH_E_SIZE;
+    j.k = ski_kernels_for(SKETCH_ISA_AUTO); j.x = x; j.m = rows; j.n = n; j.stride = stride ? stride : n; j.scale = scale;
+    j.tasks = ski_tasks_for(threads, rows);
+    ski_for(threads, j.tasks, ski_task_wht, &j);
+    return SKETCH_OK;
+}
+SKETCH_API sketch_status sketch_wht_f32(float *x, size_t n, float scale) { return sketch_wht_batch_f32(x, 1, n, 0, scale, NULL); }
+
+SKETCH_API double sketch_dot_f32(const float *a, const float *b, size_t n) { return a && b ? ski_kernels_for(SKETCH_ISA_AUTO)->dot(a, b, n) : 0.0; }
+
+static void ski_task_gemm(void *arg, uint32_t task) {       /* columns of C in runs of 16 */
+    const ski_job_v *j = (const ski_job_v *)arg;
+    size_t groups = (j->n + 15) / 16, lo = (size_t)ski_floor_part(groups, task, j->tasks) * 16, hi = SKI_MIN((size_t)ski_floor_part(groups, (uint64_t)task + 1, j->tasks) * 16, j->n);
+    if (lo < hi) j->k->gemm_nt(j->a, j->m, j->b + lo * j->d, hi - lo, j->d, j->x + lo, j->n);
+}
+SKETCH_API sketch_status sketch_gemm_nt(const float *a, size_t m, const float *b, size_t k, size_t d, float *c, const sketch_threads *threads) {
+    ski_job_v j;
+    memset(&j, 0, sizeof j);
+    if (!m || !k) return SKETCH_OK;
+    if (!a || !b || !c || !d) return SKETCH_E_ARG;
+    if (m > SIZE_MAX / sizeof(float) / d || k > SIZE_MAX / sizeof(float) / d || m > SIZE_MAX / sizeof(float) / k) return SKETCH_E_SIZE;
+    j.k = ski_kernels_for(SKETCH_ISA_AUTO); j.a = a; j.b = b; j.x = c; j.m = m; j.n = k; j.d = d;
+    j.tasks = ski_tasks_for(threads, (k + 15) / 16);
+    ski_for(threads, j.tasks, ski_task_gemm, &j);
+    return SKETCH_OK;
+}
+
+#ifdef _OPENMP
+static void ski_openmp_for(void *user, uint32_t ntasks, sketch_task_fn fn, void *arg) {
+    int i, n = (int)ntasks;
+    (void)user;
+#pragma omp parallel for schedule(dynamic, 1)
+    for (i = 0; i < n; i++) fn(arg, (uint32_t)i);
+}
+extern
+#ifdef __cplusplus
+"C"
+#endif
+int omp_get_max_threads(void);
+SKETCH_API sketch_threads sketch_threads_openmp(void) {
+    sketch_threads t;
+    t.parallel_for = ski_openmp_for; t.user = NULL; t.width = (uint32_t)SKI_MIN(SKI_MAX(omp_get_max_threads(), 1), 1024);
+    return t;
+}
+#endif
+
+#if defined(__GNUC__) && !defined(__clang__)
+#  pragma GCC diagnostic pop
+#  pragma GCC pop_options
+#endif
+#endif /* SKETCH_IMPLEMENTATION */
+
+#ifdef SKI_TEMPLATE
+/* // >>kernels ======================================================================================
+   Included once for each instruction set, with SKI_SUFFIX and a vocabulary. First the vocabulary, the same words in the same order:
+     SKI_VW lanes; ski_v floats, ski_u 32-bit words (also as SKI_VW/2 64-bit lanes: Q_);
+     V_HAD(v, k): one level of butterflies inside a vector, lanes l and l^k: (a, b) -> (a + b, a - b).
+     V_TAB16(t, i): t[i & 15] for a 16-entry table loaded by TAB_LOAD. D_: SKI_VW/2 doubles.
+   Every word is exact or rounds once, in the same order for all: results do not depend on the ISA, except V_FMA's. */
+#if defined(SKI_VOCABULARY_512)
+#  define SKI_VW 16
+#  define ski_v            __m512
+#  define ski_u            __m512i
+#  define ski_d            __m512d
+#  define ski_tab          __m512
+#  define V_LOAD(p)        _mm512_loadu_ps(p)
+#  define V_STORE(p, v)    _mm512_storeu_ps(p, v)
+#  define V_SET1(x)        _mm512_set1_ps(x)
+#  define V_ADD(a, b)      _mm512_add_ps(a, b)
+#  define V_SUB(a, b)      _mm512_sub_ps(a, b)
+#  define V_MUL(a, b)      _mm512_mul_ps(a, b)
+#  define V_FMA(a, b, c)   _mm512_fmadd_ps(a, b, c)
+#  define V_SUM(v)         _mm512_reduce_add_ps(v)
+#  define V_XORSIGN(v, u)  _mm512_castsi512_ps(_mm512_ternarylogic_epi32(_mm512_castps_si512(v), u, _mm512_set1_epi32((int)0x80000000u), 0x78)) /* v ^ (u & sign) */
+#  define V_OF_U(u)        _mm512_cvtepi32_ps(u)       /* value, u < 2^31 */
+#  define U_BITS(v)        _mm512_castps_si512(v)
+#  define V_TAB16(t, i)    _mm512_permutexvar_ps(i, t)
+#  define TAB_LOAD(p)      _mm512_loadu_ps(p)
+#  define V_LOAD_BF16(p)   _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)(const void *)(p))), 16))
+#  define V_LOAD_F16(p)    _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(const void *)(p)))
+#  define V_LOAD_F64(p)    _mm512_insertf32x8(_mm512_castps256_ps512(_mm512_cvtpd_ps(_mm512_loadu_pd(p))), _mm512_cvtpd_ps(_mm512_loadu_pd((p) + 8)), 1)
+#  define U_LOAD(p)        _mm512_loadu_si512((const void *)(p))
+#  define U_STORE(p, u)    _mm512_storeu_si512((void *)(p), u)
+#  define U_SET1(x)        _mm512_set1_epi32((int)(x))
+#  define U_ADD(a, b)      _mm512_add_epi32(a, b)
+#  define U_AND(a, b)      _mm512_and_si512(a, b)
+#  define U_OR(a, b)       _mm512_or_si512(a, b)
+#  define U_XOR(a, b)      _mm512_xor_si512(a, b)
+#  define U_XOR3(a, b, c)  _mm512_ternarylogic_epi32(a, b, c, 0x96)
+#  define U_SLL(a, n)      _mm512_slli_epi32(a, n)
+#  define U_SRL(a, n)      _mm512_srli_epi32(a, n)
+#  define U_SLLN(a, n)     _mm512_sll_epi32(a, _mm_cvtsi32_si128(n))
+#  define Q_SET1(x)        _mm512_set1_epi64((long long)(x))
+#  define Q_EVENS          _mm512_set_epi64(14, 12, 10, 8, 6, 4, 2, 0)
+#  define Q_MUL(a, b)      _mm512_mul_epu32(a, b)
+#  define Q_SRL32(a)       _mm512_srli_epi64(a, 32)
+#  define Q_PAIR(e, o)     _mm512_mask_blend_epi32(0xAAAA, e, _mm512_slli_epi64(o, 32))
+#  define V_HAD(v, k)      ((k) == 1 ? SKI_HAD512(v, _mm512_permute_ps(v, 0xB1), 0xAAAA) : (k) == 2 ? SKI_HAD512(v, _mm512_permute_ps(v, 0x4E), 0xCCCC) : \
+                            (k) == 4 ? SKI_HAD512(v, _mm512_shuffle_f32x4(v, v, 0xB1), 0xF0F0) : SKI_HAD512(v, _mm512_shuffle_f32x4(v, v, 0x4E), 0xFF00))
+#  define SKI_HAD512(v, p, m) _mm512_mask_sub_ps(_mm512_add_ps(p, v), m, p, v)
+#  define D_ZERO           _mm512_setzero_pd()
+#  define D_LO(v)          _mm512_cvtps_pd(_mm512_castps512_ps256(v))
+#  define D_HI(v)          _mm512_cvtps_pd(_mm512_extractf32x8_ps(v, 1))
+#  define D_FMA(a, b, c)   _mm512_fmadd_pd(a, b, c)
+#  define D_SUM(d)         _mm512_reduce_add_pd(d)
+#elif defined(SKI_VOCABULARY_256)
+#  define SKI_VW 8
+#  define ski_v            SKI_T(__m256)
+#  define ski_u            SKI_T(__m256i)
+#  define ski_d            SKI_T(__m256d)
+typedef struct SKI_FN(tab) { ski_v lo, hi; } SKI_FN(tab);
+#  define ski_tab          SKI_FN(tab)
+#  define V_LOAD(p)        SKI_MM(loadu_ps)(p)
+#  define V_STORE(p, v)    SKI_MM(storeu_ps)(p, v)
+#  define V_SET1(x)        SKI_MM(set1_ps)(x)
+#  define V_ADD(a, b)      SKI_MM(add_ps)(a, b)
+#  define V_SUB(a, b)      SKI_MM(sub_ps)(a, b)
+#  define V_MUL(a, b)      SKI_MM(mul_ps)(a, b)
+#  define V_FMA(a, b, c)   SKI_MM(fmadd_ps)(a, b, c)
+#  define V_SUM(v)         SKI_FN(sum)(v)
+#  define V_XORSIGN(v, u)  SKI_MM(xor_ps)(v, SKI_MM(and_ps)(SKI_MM(castsi256_ps)(u), SKI_MM(set1_ps)(-0.0f)))
+#  define V_OF_U(u)        SKI_MM(cvtepi32_ps)(u)
+#  define U_BITS(v)        SKI_MM(castps_si256)(v)
+#  define V_TAB16(t, i)    SKI_FN(tab16)(t, i)
+#  define TAB_LOAD(p)      SKI_FN(tab_load)(p)
+#  define V_LOAD_BF16(p)   SKI_MM(castsi256_ps)(SKI_MM(slli_epi32)(SKI_MM(cvtepu16_epi32)(SKI_MM1(loadu_si128)((const SKI_T(__m128i) *)(const void *)(p))), 16))
+#  define V_LOAD_F16(p)    SKI_MM(cvtph_ps)(SKI_MM1(loadu_si128)((const SKI_T(__m128i) *)(const void *)(p)))
+#  define V_LOAD_F64(p)    SKI_MM(insertf128_ps)(SKI_MM(castps128_ps256)(SKI_MM(cvtpd_ps)(SKI_MM(loadu_pd)(p))), SKI_MM(cvtpd_ps)(SKI_MM(loadu_pd)((p) + 4)), 1)
+#  define U_LOAD(p)        SKI_MM(loadu_si256)((const SKI_T(__m256i) *)(const void *)(p))
+#  define U_STORE(p, u)    SKI_MM(storeu_si256)((SKI_T(__m256i) *)(void *)(p), u)
+#  define U_SET1(x)        SKI_MM(set1_epi32)((int)(x))
+#  define U_ADD(a, b)      SKI_MM(add_epi32)(a, b)
+#  define U_AND(a, b)      SKI_MM(and_si256)(a, b)
+#  define U_OR(a, b)       SKI_MM(or_si256)(a, b)
+#  define U_XOR(a, b)      SKI_MM(xor_si256)(a, b)
+#  define U_XOR3(a, b, c)  U_XOR(a, U_XOR(b, c))
+#  define U_SLL(a, n)      SKI_MM(slli_epi32)(a, n)
+#  define U_SRL(a, n)      SKI_MM(srli_epi32)(a, n)
+#  define U_SLLN(a, n)     SKI_MM(sll_epi32)(a, SKI_MM1(cvtsi32_si128)(n))
+#  define Q_SET1(x)        SKI_MM(set1_epi64x)((int64_t)(x))
+#  define Q_EVENS          SKI_MM(set_epi64x)(6, 4, 2, 0)
+#  define Q_MUL(a, b)      SKI_MM(mul_epu32)(a, b)
+#  define Q_SRL32(a)       SKI_MM(srli_epi64)(a, 32)
+#  define Q_PAIR(e, o)     SKI_MM(blend_epi32)(e, SKI_MM(slli_epi64)(o, 32), 0xAA)
+#  define V_HAD(v, k)      ((k) == 1 ? SKI_HAD256(v, SKI_MM(permute_ps)(v, 0xB1), 0xAA) : (k) == 2 ? SKI_HAD256(v, SKI_MM(permute_ps)(v, 0x4E), 0xCC) : \
+                            SKI_HAD256(v, SKI_MM(permute2f128_ps)(v, v, 1), 0xF0))
+#  define SKI_HAD256(v, p, m) SKI_MM(blend_ps)(SKI_MM(add_ps)(p, v), SKI_MM(sub_ps)(p, v), m)
+#  define D_ZERO           SKI_MM(setzero_pd)()
+#  define D_LO(v)          SKI_MM(cvtps_pd)(SKI_MM(castps256_ps128)(v))
+#  define D_HI(v)          SKI_MM(cvtps_pd)(SKI_MM(extractf128_ps)(v, 1))
+#  define D_FMA(a, b, c)   SKI_MM(fmadd_pd)(a, b, c)
+#  define D_SUM(d)         SKI_FN(sum_pd)(d)
+static inline ski_tab SKI_FN(tab_load)(const float *p) {
+    ski_tab t;
+    t.lo = V_LOAD(p); t.hi = V_LOAD(p + 8);
+    return t;
+}
+static inline ski_v SKI_FN(tab16)(ski_tab t, ski_u i) {      /* bit 3 chooses the half */
+    return SKI_MM(blendv_ps)(SKI_MM(permutevar8x32_ps)(t.lo, i), SKI_MM(permutevar8x32_ps)(t.hi, i), SKI_MM(castsi256_ps)(U_SLL(i, 28)));
+}
+static inline float SKI_FN(sum)(ski_v v) {
+    float a[8];
+    V_STORE(a, v);
+    return ((a[0] + a[4]) + (a[2] + a[6])) + ((a[1] + a[5]) + (a[3] + a[7]));
+}
+static inline double SKI_FN(sum_pd)(ski_d v) {
+    double a[4];
+    SKI_MM(storeu_pd)(a, v);
+    return (a[0] + a[2]) + (a[1] + a[3]);
+}
+#else
+#  define SKI_VW 1
+#  define ski_v            float
+#  define ski_u            uint32_t
+typedef const float *SKI_FN(tab);
+#  define ski_tab          SKI_FN(tab)
+#  define V_LOAD(p)        (*(p))
+#  define V_STORE(p, v)    (*(p) = (v))
+#  define V_SET1(x)        (x)
+#  define V_ADD(a, b)      ((a) + (b))
+#  define V_SUB(a, b)      ((a) - (b))
+#  define V_MUL(a, b)      ((a) * (b))
+#  define V_FMA(a, b, c)   ((a) * (b) + (c))
+#  define V_SUM(v)         (v)
+#  define V_XORSIGN(v, u)  ski_f32_of_bits(ski_bits_of_f32(v) ^ ((u) & 0x80000000u))
+#  define V_OF_U(u)        ((float)(u))
+#  define U_BITS(v)        ski_bits_of_f32(v)
+#  define V_TAB16(t, i)    ((t)[(i) & 15u])
+#  define TAB_LOAD(p)      (p)
+#  define V_LOAD_BF16(p)   ski_f32_of_bits((uint32_t)*(p) << 16)
+#  define V_LOAD_F16(p)    ski_f32_of_f16(*(p))
+#  define V_LOAD_F64(p)    ((float)*(p))
+#  define U_LOAD(p)        (*(p))
+#  define U_SET1(x)        (x)
+#  define U_AND(a, b)      ((a) & (b))
+#  define U_OR(a, b)       ((a) | (b))
+#  define U_SLL(a, n)      ((a) << (n))
+#  define U_SRL(a, n)      ((a) >> (n))
+#  define U_SLLN(a, n)     ((a) << (n))
+#endif
+
+/* 64 random words. Philox on 64-bit lanes: the 32x32->64 products leave rubbish in the high halves, which the next product ignores, so a round is 2 multiplies,
+   2 shifts and 2 three-way xors for SKI_VW/2 counters; even and odd counters are merged once at the end. */
+static void SKI_FN(words)(uint32_t out[64], const ski_rng *r, uint64_t group) {
+#if SKI_VW == 1
+    uint32_t l, c[4];
+    uint64_t c64 = 16 * group;
+    for (l = 0; l < 16; l++) {
+        c[0] = (uint32_t)c64 | l; c[1] = (uint32_t)(c64 >> 32); c[2] = r->c2; c[3] = r->c3;
+        ski_philox(c, r->k0, r->k1);
+        out[l] = c[0]; out[16 + l] = c[1]; out[32 + l] = c[2]; out[48 + l] = c[3];
+    }
+#else
+    const ski_u m0 = Q_SET1(0xD2511F53u), m1 = Q_SET1(0xCD9E8D57u), w0 = Q_SET1(0x9E3779B9u), w1 = Q_SET1(0xBB67AE85u);
+    uint64_t c64 = 16 * group;
+    int half, i;
+    for (half = 0; half < 16 / SKI_VW; half++) {
+        ski_u e0 = U_ADD(Q_SET1((uint32_t)c64 + (uint32_t)half * SKI_VW), Q_EVENS), o0 = U_ADD(e0, Q_SET1(1));
+        ski_u e1 = Q_SET1(c64 >> 32), o1 = e1, e2 = Q_SET1(r->c2), o2 = e2, e3 = Q_SET1(r->c3), o3 = e3;
+        ski_u k0 = Q_SET1(r->k0), k1 = Q_SET1(r->k1);
+        for (i = 0; i < 10; i++) {
+            ski_u ep0 = Q_MUL(m0, e0), ep1 = Q_MUL(m1, e2), op0 = Q_MUL(m0, o0), op1 = Q_MUL(m1, o2);
+            e0 = U_XOR3(Q_SRL32(ep1), e1, k0); e2 = U_XOR3(Q_SRL32(ep0), e3, k1); e1 = ep1; e3 = ep0;
+            o0 = U_XOR3(Q_SRL32(op1), o1, k0); o2 = U_XOR3(Q_SRL32(op0), o3, k1); o1 = op1; o3 = op0;
+            k0 = U_ADD(k0, w0); k1 = U_ADD(k1, w1);
+        }
+        U_STORE(out + half * SKI_VW, Q_PAIR(e0, o0));      U_STORE(out + 16 + half * SKI_VW, Q_PAIR(e1, o1));
+        U_STORE(out + 32 + half * SKI_VW, Q_PAIR(e2, o2)); U_STORE(out + 48 + half * SKI_VW, Q_PAIR(e3, o3));
+    }
+#endif
+}
+
+static void SKI_FN(signs)(const float *x, float *out, uint64_t i0, size_t n, const ski_rng *r) {
+    uint32_t w[64];
+    size_t j = 0;
+    while (j < n) {                                   /* one run of 512 inside one group of 2048 at a time */
+        uint64_t i = i0 + j;
+        size_t in_run = (size_t)(i % 512), len = SKI_MIN(512 - in_run, n - j), q = (size_t)(i / 512 % 4);
+        if (j == 0 || i % 2048 == 0) SKI_FN(words)(w, r, i / 2048);
+        if (len == 512) {
+            int half, t;
+            for (half = 0; half < 16 / SKI_VW; half++) {
+                ski_u u = U_LOAD(w + 16 * q + (size_t)half * SKI_VW);
+                const float *a = x + j + (size_t)half * SKI_VW;
+                float *o = out + j + (size_t)half * SKI_VW;
+                for (t = 0; t < 32; t++, a += 16, o += 16) {
+                    V_STORE(o, V_XORSIGN(V_LOAD(a), u));
+                    u = U_SLL(u, 1);
+                }
+            }
+        } else {
+            size_t e;
+            for (e = in_run; e < in_run + len; e++) {
+                float v = x[j + e - in_run];
+                out[j + e - in_run] = w[16 * q + e % 16] >> (31 - e / 16) & 1u ? -v : v;
+            }
+        }
+        j += len;
+    }
+}
+
+static inline ski_v SKI_FN(normal)(ski_u h, ski_tab t0, ski_tab t1, ski_tab t2, ski_tab t3) {   /* lanes of 16 bits; tables start at e = 1: index (e - 1) & 15 */
+    ski_v f = V_OF_U(U_OR(h, U_SET1(1u))), r;
+    ski_u e = U_SRL(U_BITS(f), 23);                   /* e + 127; V_TAB16 looks at the low 4 bits: e - 1 */
+    r = V_MUL(V_TAB16(t3, e), f);
+    r = V_MUL(V_ADD(r, V_TAB16(t2, e)), f);
+    r = V_MUL(V_ADD(r, V_TAB16(t1, e)), f);
+    r = V_ADD(r, V_TAB16(t0, e));
+    return V_XORSIGN(r, U_SLL(h, 31));
+}
+
+static void SKI_FN(normals)(float *out, uint64_t i0, size_t n, const ski_rng *r) {
+    ski_tab t0 = TAB_LOAD(ski_normal_table[0] + 1), t1 = TAB_LOAD(ski_normal_table[1] + 1);
+    ski_tab t2 = TAB_LOAD(ski_normal_table[2] + 1), t3 = TAB_LOAD(ski_normal_table[3] + 1);
+    uint32_t w[64];
+    size_t j = 0;
+    while (j < n) {                                   /* one run of 32 inside one group of 128 at a time */
+        uint64_t i = i0 + j;
+        size_t in_run = (size_t)(i % 32), len = SKI_MIN(32 - in_run, n - j), q = (size_t)(i / 32 % 4);
+        if (j == 0 || i % 128 == 0) SKI_FN(words)(w, r, i / 128);
+        if (len == 32) {
+            int half;
+            for (half = 0; half < 16 / SKI_VW; half++) {
+                ski_u u = U_LOAD(w + 16 * q + (size_t)half * SKI_VW);
+                V_STORE(out + j + (size_t)half * SKI_VW, SKI_FN(normal)(U_AND(u, U_SET1(65535u)), t0, t1, t2, t3));
+                V_STORE(out + j + 16 + (size_t)half * SKI_VW, SKI_FN(normal)(U_SRL(u, 16), t0, t1, t2, t3));
+            }
+        } else {
+            size_t e;
+            for (e = in_run; e < in_run + len; e++) {
+                uint32_t u = w[16 * q + e % 16];
+                out[j + e - in_run] = ski_normal_of(e / 16 ? u >> 16 : u & 65535u);
+            }
+        }
+        j += len;
+    }
+}
+
+/* Walsh-Hadamard. The order of levels is fixed: stride 1, 2, 4, ... so every schedule gives the same bits. Tiles of 16 (8) vectors do the levels inside a
+   vector and between vectors in registers; higher strides go by radix 16 (8 where there are 16 registers) columns; above SKI_WHT_LEAF
+   floats (half an L1) the recursion transforms the parts first, so each part crosses each cache level once. */
+#define SKI_BF(a, b) do { ski_v t_ = a; a = V_ADD(t_, b); b = V_SUB(t_, b); } while (0)
+#define SKI_BF4(a, b, c, d)   SKI_BF(a, b); SKI_BF(c, d); SKI_BF(a, c); SKI_BF(b, d)
+#define SKI_BF8(a, b, c, d, e, f, g, h) SKI_BF4(a, b, c, d); SKI_BF4(e, f, g, h); SKI_BF(a, e); SKI_BF(b, f); SKI_BF(c, g); SKI_BF(d, h)
+#define SKI_WHT_LEAF 4096
+
+static void SKI_FN(wht_pass2)(float *x, size_t n, size_t h) {
+    size_t i, c;
+    for (i = 0; i < n; i += 2 * h)
+        for (c = i; c < i + h; c += SKI_VW) {
+            ski_v a = V_LOAD(x + c), b = V_LOAD(x + c + h);
+            SKI_BF(a, b);
+            V_STORE(x + c, a); V_STORE(x + c + h, b);
+        }
+}
+static void SKI_FN(wht_pass4)(float *x, size_t n, size_t h) {
+    size_t i, c;
+    for (i = 0; i < n; i += 4 * h)
+        for (c = i; c < i + h; c += SKI_VW) {
+            float *p = x + c;
+            ski_v a = V_LOAD(p), b = V_LOAD(p + h), d = V_LOAD(p + 2 * h), e = V_LOAD(p + 3 * h);
+            SKI_BF4(a, b, d, e);
+            V_STORE(p, a); V_STORE(p + h, b); V_STORE(p + 2 * h, d); V_STORE(p + 3 * h, e);
+        }
+}
+static void SKI_FN(wht_pass8)(float *x, size_t n, size_t h) {
+    size_t i, c;
+    for (i = 0; i < n; i += 8 * h)
+        for (c = i; c < i + h; c += SKI_VW) {
+            float *p = x + c, *q = p + 4 * h;
+            ski_v v0 = V_LOAD(p), v1 = V_LOAD(p + h), v2 = V_LOAD(p + 2 * h), v3 = V_LOAD(p + 3 * h);
+            ski_v v4 = V_LOAD(q), v5 = V_LOAD(q + h), v6 = V_LOAD(q + 2 * h), v7 = V_LOAD(q + 3 * h);
+            SKI_BF8(v0, v1, v2, v3, v4, v5, v6, v7);
+            V_STORE(p, v0); V_STORE(p + h, v1); V_STORE(p + 2 * h, v2); V_STORE(p + 3 * h, v3);
+            V_STORE(q, v4); V_STORE(q + h, v5); V_STORE(q + 2 * h, v6); V_STORE(q + 3 * h, v7);
+        }
+}
+#if SKI_VW == 16
+static void SKI_FN(wht_pass16)(float *x, size_t n, size_t h) {
+    size_t i, c;
+    for (i = 0; i < n; i += 16 * h)
+        for (c = i; c < i + h; c += SKI_VW) {
+            float *p = x + c, *q = p + 4 * h, *s = p + 8 * h, *u = p + 12 * h;
+            ski_v v0 = V_LOAD(p), v1 = V_LOAD(p + h), v2 = V_LOAD(p + 2 * h), v3 = V_LOAD(p + 3 * h);
+            ski_v v4 = V_LOAD(q), v5 = V_LOAD(q + h), v6 = V_LOAD(q + 2 * h), v7 = V_LOAD(q + 3 * h);
+            ski_v v8 = V_LOAD(s), v9 = V_LOAD(s + h), va = V_LOAD(s + 2 * h), vb = V_LOAD(s + 3 * h);
+            ski_v vc = V_LOAD(u), vd = V_LOAD(u + h), ve = V_LOAD(u + 2 * h), vf = V_LOAD(u + 3 * h);
+            SKI_BF8(v0, v1, v2, v3, v4, v5, v6, v7);
+            SKI_BF8(v8, v9, va, vb, vc, vd, ve, vf);
+            SKI_BF(v0, v8); SKI_BF(v1, v9); SKI_BF(v2, va); SKI_BF(v3, vb); SKI_BF(v4, vc); SKI_BF(v5, vd); SKI_BF(v6, ve); SKI_BF(v7, vf);
+            V_STORE(p, v0); V_STORE(p + h, v1); V_STORE(p + 2 * h, v2); V_STORE(p + 3 * h, v3);
+            V_STORE(q, v4); V_STORE(q + h, v5); V_STORE(q + 2 * h, v6); V_STORE(q + 3 * h, v7);
+            V_STORE(s, v8); V_STORE(s + h, v9); V_STORE(s + 2 * h, va); V_STORE(s + 3 * h, vb);
+            V_STORE(u, vc); V_STORE(u + h, vd); V_STORE(u + 2 * h, ve); V_STORE(u + 3 * h, vf);
+        }
+}
+#  define SKI_RADIX_LOG2 4
+#else
+#  define SKI_RADIX_LOG2 3
+#endif
+static void SKI_FN(wht_pass)(float *x, size_t n, size_t h, uint32_t log2_radix) {
+    switch (log2_radix) {
+    case 1:  SKI_FN(wht_pass2)(x, n, h); break;
+    case 2:  SKI_FN(wht_pass4)(x, n, h); break;
+    case 3:  SKI_FN(wht_pass8)(x, n, h); break;
+#if SKI_VW == 16
+    case 4:  SKI_FN(wht_pass16)(x, n, h); break;
+#endif
+    default: break;
+    }
+}
+
+#if SKI_VW > 1
+static void SKI_FN(wht_lanes)(float *x, size_t n) {          /* the levels inside a vector */
+    size_t i;
+    for (i = 0; i < n; i += SKI_VW) {
+        ski_v v = V_LOAD(x + i);
+        v = V_HAD(v, 1); v = V_HAD(v, 2); v = V_HAD(v, 4);
+#if SKI_VW == 16
+        v = V_HAD(v, 8);
+#endif
+        V_STORE(x + i, v);
+    }
+}
+#if SKI_VW == 16
+#  define SKI_LANES(v) do { v = V_HAD(v, 1); v = V_HAD(v, 2); v = V_HAD(v, 4); v = V_HAD(v, 8); } while (0)
+#else
+#  define SKI_LANES(v) do { v = V_HAD(v, 1); v = V_HAD(v, 2); v = V_HAD(v, 4); } while (0)
+#endif
+static void SKI_FN(wht_tile)(float *x, size_t n) {           /* tiles of 8 vectors: log2(SKI_VW) + 3 levels */
+    size_t i;
+    for (i = 0; i < n; i += 8 * SKI_VW) {
+        float *p = x + i;
+        ski_v v0 = V_LOAD(p), v1 = V_LOAD(p + SKI_VW), v2 = V_LOAD(p + 2 * SKI_VW), v3 = V_LOAD(p + 3 * SKI_VW);
+        ski_v v4 = V_LOAD(p + 4 * SKI_VW), v5 = V_LOAD(p + 5 * SKI_VW), v6 = V_LOAD(p + 6 * SKI_VW), v7 = V_LOAD(p + 7 * SKI_VW);
+        SKI_LANES(v0); SKI_LANES(v1); SKI_LANES(v2); SKI_LANES(v3); SKI_LANES(v4); SKI_LANES(v5); SKI_LANES(v6); SKI_LANES(v7);
+        SKI_BF8(v0, v1, v2, v3, v4, v5, v6, v7);
+        V_STORE(p, v0); V_STORE(p + SKI_VW, v1); V_STORE(p + 2 * SKI_VW, v2); V_STORE(p + 3 * SKI_VW, v3);
+        V_STORE(p + 4 * SKI_VW, v4); V_STORE(p + 5 * SKI_VW, v5); V_STORE(p + 6 * SKI_VW, v6); V_STORE(p + 7 * SKI_VW, v7);
+    }
+}
+#endif
+
+static void SKI_FN(wht)(float *x, size_t n) {
+    if (n > SKI_WHT_LEAF) {
+        uint32_t top = ski_log2(n / SKI_WHT_LEAF), log2_radix = SKI_MIN(top, SKI_RADIX_LOG2);
+        size_t part = n >> log2_radix, i;
+        for (i = 0; i < n; i += part) SKI_FN(wht)(x + i, part);
+        SKI_FN(wht_pass)(x, n, part, log2_radix);
+    } else {
+        size_t h = 1;
+        if (n < SKI_VW) {
+            for (; h < n; h *= 2) {
+                size_t i, j;
+                for (i = 0; i < n; i += 2 * h)
+                    for (j = i; j < i + h; j++) { float a = x[j], b = x[j + h]; x[j] = a + b; x[j + h] = a - b; }
+            }
+            return;
+        }
+#if SKI_VW > 1
+        if (n >= 8 * SKI_VW) { SKI_FN(wht_tile)(x, n); h = 8 * SKI_VW; }
+        else                 { SKI_FN(wht_lanes)(x, n); h = SKI_VW; }
+#endif
+        while (h < n) {
+            uint32_t left = ski_log2(n / h), log2_radix = SKI_MIN(left, SKI_RADIX_LOG2);
+            SKI_FN(wht_pass)(x, n, h, log2_radix);
+            h <<= log2_radix;
+        }
+    }
+}
+
+/* element-wise */
+#define SKI_EACH(vec, one) do { size_t i = 0; for (; i + SKI_VW <= n; i += SKI_VW) { vec; } for (; i < n; i++) { one; } } while (0)
+static void SKI_FN(muladd)(float *acc, const float *a, const float *g, size_t n) {
+    SKI_EACH(V_STORE(acc + i, V_ADD(V_LOAD(acc + i), V_MUL(V_LOAD(a + i), V_LOAD(g + i)))), float p = a[i] * g[i]; acc[i] += p);
+}
+static void SKI_FN(mul)(float *out, const float *a, const float *g, size_t n) {
+    SKI_EACH(V_STORE(out + i, V_MUL(V_LOAD(a + i), V_LOAD(g + i))), out[i] = a[i] * g[i]);
+}
+static void SKI_FN(add)(float *acc, const float *a, size_t n) {
+    SKI_EACH(V_STORE(acc + i, V_ADD(V_LOAD(acc + i), V_LOAD(a + i))), acc[i] += a[i]);
+}
+static void SKI_FN(sub)(float *acc, const float *a, size_t n) {
+    SKI_EACH(V_STORE(acc + i, V_SUB(V_LOAD(acc + i), V_LOAD(a + i))), acc[i] -= a[i]);
+}
+static void SKI_FN(scale)(float *out, const float *a, float s, size_t n) {
+    const ski_v vs = V_SET1(s);
+    SKI_EACH(V_STORE(out + i, V_MUL(V_LOAD(a + i), vs)), out[i] = a[i] * s);
+}
+static void SKI_FN(load)(float *out, const void *x, uint64_t first, sketch_dtype t, size_t n) {
+    switch (t) {
+    case SKETCH_F32: memcpy(out, (const float *)x + first, n * sizeof(float)); break;
+    case SKETCH_BF16: {
+        const uint16_t *p = (const uint16_t *)x + first;
+        SKI_EACH(V_STORE(out + i, V_LOAD_BF16(p + i)), out[i] = ski_f32_of_bits((uint32_t)p[i] << 16));
+        break; }
+    case SKETCH_F16: {
+        const uint16_t *p = (const uint16_t *)x + first;
+        SKI_EACH(V_STORE(out + i, V_LOAD_F16(p + i)), out[i] = ski_f32_of_f16(p[i]));
+        break; }
+    case SKETCH_F64: {
+        const double *p = (const double *)x + first;
+        SKI_EACH(V_STORE(out + i, V_LOAD_F64(p + i)), out[i] = (float)p[i]);
+        break; }
+    }
+}
+
+/* C[m,n] += A[m,k] B[k,n], row-major: 4 x 2 vectors of C in registers, enough chains to hide the latency of FMA. */
+static void SKI_FN(gemm)(size_t m, size_t n, size_t k, const float *a, size_t lda, const float *b, size_t ldb, float *c, size_t ldc) {
+    size_t i, j, l;
+    for (i = 0; i < m; i += 4) {
+        size_t mr = SKI_MIN(m - i, (size_t)4);
+        const float *a0 = a + i * lda, *a1 = mr > 1 ? a0 + lda : a0, *a2 = mr > 2 ? a1 + lda : a0, *a3 = mr > 3 ? a2 + lda : a0;
+        float *c0 = c + i * ldc, *c1 = c0 + ldc, *c2 = c1 + ldc, *c3 = c2 + ldc;
+        for (j = 0; j + 2 * SKI_VW <= n; j += 2 * SKI_VW) {
+            ski_v s00 = V_SET1(0.0f), s01 = s00, s10 = s00, s11 = s00, s20 = s00, s21 = s00, s30 = s00, s31 = s00;
+            const float *p = b + j;
+            for (l = 0; l < k; l++, p += ldb) {
+                ski_v b0 = V_LOAD(p), b1 = V_LOAD(p + SKI_VW), t;
+                t = V_SET1(a0[l]); s00 = V_FMA(t, b0, s00); s01 = V_FMA(t, b1, s01);
+                t = V_SET1(a1[l]); s10 = V_FMA(t, b0, s10); s11 = V_FMA(t, b1, s11);
+                t = V_SET1(a2[l]); s20 = V_FMA(t, b0, s20); s21 = V_FMA(t, b1, s21);
+                t = V_SET1(a3[l]); s30 = V_FMA(t, b0, s30); s31 = V_FMA(t, b1, s31);
+            }
+            V_STORE(c0 + j, V_ADD(V_LOAD(c0 + j), s00)); V_STORE(c0 + j + SKI_VW, V_ADD(V_LOAD(c0 + j + SKI_VW), s01));
+            if (mr > 1) { V_STORE(c1 + j, V_ADD(V_LOAD(c1 + j), s10)); V_STORE(c1 + j + SKI_VW, V_ADD(V_LOAD(c1 + j + SKI_VW), s11)); }
+            if (mr > 2) { V_STORE(c2 + j, V_ADD(V_LOAD(c2 + j), s20)); V_STORE(c2 + j + SKI_VW, V_ADD(V_LOAD(c2 + j + SKI_VW), s21)); }
+            if (mr > 3) { V_STORE(c3 + j, V_ADD(V_LOAD(c3 + j), s30)); V_STORE(c3 + j + SKI_VW, V_ADD(V_LOAD(c3 + j + SKI_VW), s31)); }
+        }
+        for (; j + SKI_VW <= n; j += SKI_VW) {
+            ski_v s0 = V_SET1(0.0f), s1 = s0, s2 = s0, s3 = s0;
+            for (l = 0; l < k; l++) {
+                ski_v t = V_LOAD(b + l * ldb + j);
+                s0 = V_FMA(V_SET1(a0[l]), t, s0); s1 = V_FMA(V_SET1(a1[l]), t, s1); s2 = V_FMA(V_SET1(a2[l]), t, s2); s3 = V_FMA(V_SET1(a3[l]), t, s3);
+            }
+            V_STORE(c0 + j, V_ADD(V_LOAD(c0 + j), s0));
+            if (mr > 1) V_STORE(c1 + j, V_ADD(V_LOAD(c1 + j), s1));
+            if (mr > 2) V_STORE(c2 + j, V_ADD(V_LOAD(c2 + j), s2));
+            if (mr > 3) V_STORE(c3 + j, V_ADD(V_LOAD(c3 + j), s3));
+        }
+        for (; j < n; j++) {
+            float s0 = 0, s1 = 0, s2 = 0, s3 = 0;
+            for (l = 0; l < k; l++) { float t = b[l * ldb + j]; s0 += a0[l] * t; s1 += a1[l] * t; s2 += a2[l] * t; s3 += a3[l] * t; }
+            c0[j] += s0;
+            if (mr > 1) c1[j] += s1;
+            if (mr > 2) c2[j] += s2;
+            if (mr > 3) c3[j] += s3;
+        }
+    }
+}
+
+/* Fast Hartley transform (unnormalised, cas kernel) of the columns of tile[b][w], w a multiple of 16, rows in bit-reversed order on entry. cs: cos and sin of
+   2 pi k/1024. Radix 2, decimation in time: X[k] = E[k] + c O[k] + s O[h-k]. No FMA: the same bits everywhere. */
+static void SKI_FN(hartley)(float *tile, size_t b, size_t w, const float *cs) {
+    size_t h, g, k, j;
+    for (h = 1; h < b; h *= 2)
+        for (g = 0; g < b; g += 2 * h)
+            for (k = 0; 2 * k <= h; k++) {
+                float *e0 = tile + (g + k) * w, *o0 = e0 + h * w, *e1 = tile + (g + h - k) * w, *o1 = e1 + h * w;
+                if (k == 0 || 2 * k == h)
+                    for (j = 0; j < w; j += SKI_VW) {
+                        ski_v e = V_LOAD(e0 + j), o = V_LOAD(o0 + j);
+                        V_STORE(e0 + j, V_ADD(e, o)); V_STORE(o0 + j, V_SUB(e, o));
+                    }
+                else {
+                    ski_v c = V_SET1(cs[2 * (k * (512 / h))]), s = V_SET1(cs[2 * (k * (512 / h)) + 1]);
+                    for (j = 0; j < w; j += SKI_VW) {
+                        ski_v p = V_LOAD(o0 + j), q = V_LOAD(o1 + j), e = V_LOAD(e0 + j), f = V_LOAD(e1 + j);
+                        ski_v t = V_ADD(V_MUL(c, p), V_MUL(s, q)), u = V_SUB(V_MUL(s, p), V_MUL(c, q));
+                        V_STORE(e0 + j, V_ADD(e, t)); V_STORE(o0 + j, V_SUB(e, t));
+                        V_STORE(e1 + j, V_ADD(f, u)); V_STORE(o1 + j, V_SUB(f, u));
+                    }
+                }
+            }
+}
+
+/* Dense S, generated and used at once: tiles of 512 rows; a word vector holds the 512 signs of one column, four groups of words its 512 normals. Rows lie across
+   lanes and columns are added in order, so lanes never meet. i0 is a multiple of 4; acc has d rounded up to 512 floats. */
+static void SKI_FN(dense)(const sketch_diag dist, const ski_rng *r, uint64_t i0, size_t n, size_t d, size_t nb, const float *const *x, float *acc, size_t acc_stride) {
+    size_t s, i, c, v, t;
+    for (s = 0; 512 * s < d; s++) {
+        ski_rng rs = *r;
+        rs.c3 = (uint32_t)s;
+        if (dist == SKETCH_RADEMACHER) {
+            uint32_t w[64 * 16];
+            for (i = 0; i < n; i += 64) {
+                size_t nc = SKI_MIN(n - i, (size_t)64), part;
+                for (c = 0; c < nc; c += 4) SKI_FN(words)(w + 16 * c, &rs, (i0 + i + c) / 4);
+                for (v = 0; v < nb; v++)
+                    for (part = 0; part < SKI_MIN((d - 512 * s + 127) / 128, (size_t)4) * (16 / SKI_VW); part++) {      /* 128 rows, SKI_VW of every 16: 8 vectors */
+                        size_t half = part % (16 / SKI_VW), t0 = part / (16 / SKI_VW) * 8;
+                        float *o = acc + v * acc_stride + 512 * s + 16 * t0 + half * SKI_VW;
+                        ski_v v0 = V_LOAD(o), v1 = V_LOAD(o + 16), v2 = V_LOAD(o + 32), v3 = V_LOAD(o + 48);
+                        ski_v v4 = V_LOAD(o + 64), v5 = V_LOAD(o + 80), v6 = V_LOAD(o + 96), v7 = V_LOAD(o + 112);
+                        for (c = 0; c < nc; c++) {
+                            ski_v xb = V_SET1(x[v][i + c]);
+                            ski_u u = U_LOAD(w + 16 * c + half * SKI_VW);
+                            u = U_SLLN(u, (int)t0);
+                            v0 = V_ADD(v0, V_XORSIGN(xb, u)); u = U_SLL(u, 1); v1 = V_ADD(v1, V_XORSIGN(xb, u)); u = U_SLL(u, 1);
+                            v2 = V_ADD(v2, V_XORSIGN(xb, u)); u = U_SLL(u, 1); v3 = V_ADD(v3, V_XORSIGN(xb, u)); u = U_SLL(u, 1);
+                            v4 = V_ADD(v4, V_XORSIGN(xb, u)); u = U_SLL(u, 1); v5 = V_ADD(v5, V_XORSIGN(xb, u)); u = U_SLL(u, 1);
+                            v6 = V_ADD(v6, V_XORSIGN(xb, u)); u = U_SLL(u, 1); v7 = V_ADD(v7, V_XORSIGN(xb, u));
+                        }
+                        V_STORE(o, v0); V_STORE(o + 16, v1); V_STORE(o + 32, v2); V_STORE(o + 48, v3);
+                        V_STORE(o + 64, v4); V_STORE(o + 80, v5); V_STORE(o + 96, v6); V_STORE(o + 112, v7);
+                    }
+            }
+        } else {
+            size_t rows = SKI_MIN((d - 512 * s + 31) / 32 * 32, (size_t)512);
+            float g[4 * 512];
+            for (i = 0; i < n; i += 4) {
+                size_t nc = SKI_MIN(n - i, (size_t)4);
+                for (c = 0; c < nc; c++) SKI_FN(normals)(g + 512 * c, 512 * (i0 + i + c), rows, &rs);
+                for (v = 0; v < nb; v++) {
+                    float *o = acc + v * acc_stride + 512 * s;
+                    if (nc == 4) {
+                        ski_v x0 = V_SET1(x[v][i]), x1 = V_SET1(x[v][i + 1]), x2 = V_SET1(x[v][i + 2]), x3 = V_SET1(x[v][i + 3]);
+                        for (t = 0; t < rows; t += SKI_VW) {
+                            ski_v a = V_ADD(V_LOAD(o + t), V_MUL(V_LOAD(g + t), x0));
+                            a = V_ADD(a, V_MUL(V_LOAD(g + 512 + t), x1));
+                            a = V_ADD(a, V_MUL(V_LOAD(g + 1024 + t), x2));
+                            V_STORE(o + t, V_ADD(a, V_MUL(V_LOAD(g + 1536 + t), x3)));
+                        }
+                    } else
+                        for (c = 0; c < nc; c++) {
+                            ski_v xb = V_SET1(x[v][i + c]);
+                            for (t = 0; t < rows; t += SKI_VW) V_STORE(o + t, V_ADD(V_LOAD(o + t), V_MUL(V_LOAD(g + 512 * c + t), xb)));
+                        }
+                }
+            }
+        }
+    }
+}
+
+/* x[i] = sum over rows; 16 partial sums a column, then halves added: the same order for every SKI_VW. y has d rounded up to 512 floats, zeros past d. */
+static void SKI_FN(dense_t)(const sketch_diag dist, const ski_rng *r, uint64_t i0, size_t n, size_t d, const float *y, float *x) {
+    size_t i, s, c, t, l;
+    for (i = 0; i < n; i += 4) {
+        size_t nc = SKI_MIN(n - i, (size_t)4);
+        float a[4][16];
+        memset(a, 0, sizeof a);
+        for (s = 0; 512 * s < d; s++) {
+            ski_rng rs = *r;
+            const float *p = y + 512 * s;
+            size_t rows = SKI_MIN((d - 512 * s + 31) / 32 * 32, (size_t)512);
+            uint32_t w[64];
+            float g[512];
+            rs.c3 = (uint32_t)s;
+            if (dist == SKETCH_RADEMACHER) SKI_FN(words)(w, &rs, (i0 + i) / 4);
+            for (c = 0; c < nc; c++) {
+                if (dist != SKETCH_RADEMACHER) SKI_FN(normals)(g, 512 * (i0 + i + c), rows, &rs);
+                for (l = 0; l < 16; l += SKI_VW) {
+                    ski_v v = V_LOAD(a[c] + l);
+                    if (dist == SKETCH_RADEMACHER) {
+                        ski_u u = U_LOAD(w + 16 * c + l);
+                        for (t = l; t < rows; t += 16) { v = V_ADD(v, V_XORSIGN(V_LOAD(p + t), u)); u = U_SLL(u, 1); }
+                    } else
+                        for (t = l; t < rows; t += 16) v = V_ADD(v, V_MUL(V_LOAD(p + t), V_LOAD(g + t)));
+                    V_STORE(a[c] + l, v);
+                }
+            }
+        }
+        for (c = 0; c < nc; c++) {
+            for (t = 8; t; t /= 2) for (l = 0; l < t; l++) a[c][l] += a[c][l + t];
+            x[i + c] = a[c][0];
+        }
+    }
+}
+
+/* SJLT: coordinates in order, 64 at a time; the adds are scalar and in one order. i0 is a multiple of 64. */
+static void SKI_FN(sjlt)(const ski_rng *r, uint64_t i0, size_t n, uint64_t d, uint32_t nnz, size_t nb, const float *const *x, float *acc, size_t acc_stride) {
+    uint32_t w[64], row[64], k;
+    size_t i, j, v;
+    for (i = 0; i < n; i += 64) {
+        size_t len = SKI_MIN(n - i, (size_t)64);
+        for (k = 0; k < nnz; k++) {
+            uint32_t lo = (uint32_t)(k * d / nnz), span = (uint32_t)((k + 1) * d / nnz) - lo;
+            ski_rng rk = *r;
+            rk.c3 = k;
+            SKI_FN(words)(w, &rk, (i0 + i) / 64);
+            for (j = 0; j < 64; j++) row[j] = lo + (uint32_t)((uint64_t)(w[j] >> 1) * span >> 31);
+            for (v = 0; v < nb; v++) {
+                float *o = acc + v * acc_stride;
+                for (j = 0; j < len; j++) o[row[j]] += ski_f32_of_bits(ski_bits_of_f32(x[v][i + j]) ^ w[j] << 31);
+            }
+        }
+    }
+}
+static void SKI_FN(sjlt_t)(const ski_rng *r, uint64_t i0, size_t n, uint64_t d, uint32_t nnz, const float *y, float *x) {
+    uint32_t w[64], k;
+    size_t i, j;
+    memset(x, 0, n * sizeof(float));
+    for (i = 0; i < n; i += 64) {
+        size_t len = SKI_MIN(n - i, (size_t)64);
+        for (k = 0; k < nnz; k++) {
+            uint32_t lo = (uint32_t)(k * d / nnz), span = (uint32_t)((k + 1) * d / nnz) - lo;
+            ski_rng rk = *r;
+            rk.c3 = k;
+            SKI_FN(words)(w, &rk, (i0 + i) / 64);
+            for (j = 0; j < len; j++) x[i + j] += ski_f32_of_bits(ski_bits_of_f32(y[lo + (uint32_t)((uint64_t)(w[j] >> 1) * span >> 31)]) ^ w[j] << 31);
+        }
+    }
+}
+
+static double SKI_FN(dot)(const float *a, const float *b, size_t n) {
+    double s = 0;
+    size_t i = 0;
+#if SKI_VW > 1
+    ski_d s0 = D_ZERO, s1 = s0, s2 = s0, s3 = s0;
+    for (; i + 2 * SKI_VW <= n; i += 2 * SKI_VW) {
+        ski_v p = V_LOAD(a + i), q = V_LOAD(b + i), u = V_LOAD(a + i + SKI_VW), w = V_LOAD(b + i + SKI_VW);
+        s0 = D_FMA(D_LO(p), D_LO(q), s0); s1 = D_FMA(D_HI(p), D_HI(q), s1);
+        s2 = D_FMA(D_LO(u), D_LO(w), s2); s3 = D_FMA(D_HI(u), D_HI(w), s3);
+    }
+    s = (D_SUM(s0) + D_SUM(s1)) + (D_SUM(s2) + D_SUM(s3));
+#endif
+    for (; i < n; i++) s += (double)a[i] * (double)b[i];
+    return s;
+}
+
+/* C[m,k] = A[m,d] B[k,d]^T: 4 x 2 dot products at a time, 16 rows of B (at d = 1024: 64 KiB) against all of A. */
+static void SKI_FN(gemm_nt)(const float *a, size_t m, const float *b, size_t k, size_t d, float *c, size_t ldc) {
+    size_t i, j, j0, l;
+    for (j0 = 0; j0 < k; j0 += 16)
+        for (i = 0; i < m; i += 4) {
+            size_t mr = SKI_MIN(m - i, (size_t)4), end = SKI_MIN(k, j0 + 16);
+            const float *a0 = a + i * d, *a1 = mr > 1 ? a0 + d : a0, *a2 = mr > 2 ? a1 + d : a0, *a3 = mr > 3 ? a2 + d : a0;
+            for (j = j0; j < end; j += 2) {
+                const float *b0 = b + j * d, *b1 = j + 1 < end ? b0 + d : b0;
+                ski_v s00 = V_SET1(0.0f), s01 = s00, s10 = s00, s11 = s00, s20 = s00, s21 = s00, s30 = s00, s31 = s00;
+                float o[4][2];
+                size_t p, q;
+                for (l = 0; l + SKI_VW <= d; l += SKI_VW) {
+                    ski_v p0 = V_LOAD(b0 + l), p1 = V_LOAD(b1 + l), t;
+                    t = V_LOAD(a0 + l); s00 = V_FMA(t, p0, s00); s01 = V_FMA(t, p1, s01);
+                    t = V_LOAD(a1 + l); s10 = V_FMA(t, p0, s10); s11 = V_FMA(t, p1, s11);
+                    t = V_LOAD(a2 + l); s20 = V_FMA(t, p0, s20); s21 = V_FMA(t, p1, s21);
+                    t = V_LOAD(a3 + l); s30 = V_FMA(t, p0, s30); s31 = V_FMA(t, p1, s31);
+                }
+                o[0][0] = V_SUM(s00); o[0][1] = V_SUM(s01); o[1][0] = V_SUM(s10); o[1][1] = V_SUM(s11);
+                o[2][0] = V_SUM(s20); o[2][1] = V_SUM(s21); o[3][0] = V_SUM(s30); o[3][1] = V_SUM(s31);
+                for (; l < d; l++) {
+                    o[0][0] += a0[l] * b0[l]; o[0][1] += a0[l] * b1[l]; o[1][0] += a1[l] * b0[l]; o[1][1] += a1[l] * b1[l];
+                    o[2][0] += a2[l] * b0[l]; o[2][1] += a2[l] * b1[l]; o[3][0] += a3[l] * b0[l]; o[3][1] += a3[l] * b1[l];
+                }
+                for (p = 0; p < mr; p++) for (q = 0; q < 2 && j + q < end; q++) c[(i + p) * ldc + j + q] = o[p][q];
+            }
+        }
+}
+
+static const ski_kernels SKI_FN(kernels) = {
+    SKI_ISA, SKI_FN(words), SKI_FN(signs), SKI_FN(normals), SKI_FN(wht), SKI_FN(muladd), SKI_FN(mul), SKI_FN(add), SKI_FN(sub), SKI_FN(scale),
+    SKI_FN(load), SKI_FN(gemm), SKI_FN(hartley), SKI_FN(dense), SKI_FN(dense_t), SKI_FN(sjlt), SKI_FN(sjlt_t), SKI_FN(dot), SKI_FN(gemm_nt)
+};
+
+#undef SKI_VW
+#undef ski_v
+#undef ski_u
+#undef ski_d
+#undef ski_tab
+#undef V_LOAD
+#undef V_STORE
+#undef V_SET1
+#undef V_ADD
+#undef V_SUB
+#undef V_MUL
+#undef V_FMA
+#undef V_SUM
+#undef V_XORSIGN
+#undef V_OF_U
+#undef U_BITS
+#undef V_TAB16
+#undef TAB_LOAD
+#undef V_LOAD_BF16
+#undef V_LOAD_F16
+#undef V_LOAD_F64
+#undef U_LOAD
+#undef U_STORE
+#undef U_SET1
+#undef U_ADD
+#undef U_AND
+#undef U_OR
+#undef U_XOR
+#undef U_XOR3
+#undef U_SLL
+#undef U_SRL
+#undef U_SLLN
+#undef Q_SET1
+#undef Q_EVENS
+#undef Q_MUL
+#undef Q_SRL32
+#undef Q_PAIR
+#undef V_HAD
+#undef SKI_HAD512
+#undef SKI_HAD256
+#undef D_ZERO
+#undef D_LO
+#undef D_HI
+#undef D_FMA
+#undef D_SUM
+#undef SKI_BF
+#undef SKI_BF4
+#undef SKI_BF8
+#undef SKI_WHT_LEAF
+#undef SKI_RADIX_LOG2
+#undef SKI_LANES
+#undef SKI_EACH
+#endif /* SKI_TEMPLATE */
+
+/* // >>licence ======================================================================================
+   MIT License. Copyright (c) 2026 the sketch.h maintainers.
+   Permission is hereby granted, free of charge, to any person obtaining a copy of this software and associated documentation files (the "Software"), to deal in the Software without
+   restriction, including without limitation the rights to use, copy, modify, merge, publish, distribute, sublicense, and/or sell copies of the Software, and to permit persons to whom
+   the Software is furnished to do so, subject to the following conditions: The above copyright notice and this permission notice shall be included in all copies or substantial portions
+   of the Software. THE SOFTWARE IS PROVIDED "AS IS", WITHOUT WARRANTY OF ANY KIND, EXPRESS OR IMPLIED, INCLUDING BUT NOT LIMITED TO THE WARRANTIES OF MERCHANTABILITY, FITNESS FOR A
+   PARTICULAR PURPOSE AND NONINFRINGEMENT. IN NO EVENT SHALL THE AUTHORS OR COPYRIGHT HOLDERS BE LIABLE FOR ANY CLAIM, DAMAGES OR OTHER LIABILITY, WHETHER IN AN ACTION OF CONTRACT, TORT
+   OR OTHERWISE, ARISING FROM, OUT OF OR IN CONNECTION WITH THE SOFTWARE OR THE USE OR OTHER DEALINGS IN THE SOFTWARE. */
