@@ -58,16 +58,17 @@
      The paper's first version calls its algorithms BAMI, FRIKADEL and Straight.
 
  WHICH ALGORITHM WHEN (costs for one vector; memory: what a work needs beside the d outputs)
-     AFFD   the default. O(n log L) additions. Guarantee: Johnson-Lindenstrauss for every x (paper, Theorem 3.2).
-     AFJL   fastest for short sketches: O(n + N d log d), one streaming read. No theorem: e_i + e_j with i = j mod d in one
-            block collides; take d 4 times larger than AFFD's.
+     AFFD   the default. O(n log L) additions. Guarantee: Johnson-Lindenstrauss for every x (paper, Theorem 3.2). That is for the pre-conditioners
+            H and F; Q has QK's weakness on sparse and low-rank x in a milder form (AFFD-Q: spread 0.08 on one coordinate at d = 1024, AFJL-Q as QK).
+     AFJL   fastest for short sketches: O(n + N d log d), one streaming read. No theorem: e_i + e_j with i = j mod 1024 (the trailing
+            Kronecker factor) in one block collides, wholly up to d = 1024, partly above; take d 4 times larger than AFFD's.
      QK     a GEMM: n d_1 multiply-adds, no transform. Guarantee needs a larger d (Theorem 3.3): take 16 times AFFD's; worst
             on sparse and low-rank x (one coordinate).
      SJLT   nnz adds a coordinate; valid for every x at nnz = 8; nnz = 1 is CountSketch. Random writes into d floats.
      SRHT   AFFD without normals: orthogonal rows, selected with look-ups.
      dense  n d work, the reference (TRAK, RandBLAS, scikit-learn): never stored.
      FJL    Ailon-Chazelle with look-ups; a baseline.
-     FFD    Fastfood's transpose; a baseline, and not a valid sketch: fails on Walsh rows (Theorem 3.1).
+     FFD    Fastfood's transpose; a baseline, and not a valid sketch: fails on a Walsh row of length D in one block (Theorem 3.1).
 
  WHAT IT DOES NOT DO
      compute gradients; create threads; print; abort; allocate after create; keep global state; hold a matrix of size n;
@@ -102,7 +103,7 @@
      Normal(p, s, i): w = W(p, s, 16*(i div 32) + (i mod 16)); h = w & 65535 if (i div 16) is even, else w >> 16; v = h | 1;
      e = floor(log2 v); r = ((c3[e] v + c2[e]) v + c1[e]) v + c0[e] with each operation rounded to f32 (coefficients: ski_normal_table, row k, entry e);
      the normal is -r if h is odd, else r. So 15 bits of magnitude and a sign: a piecewise cubic inverse of the
-     normal distribution function, |mean| = 0, |variance - 1| < 1e-7, excess kurtosis -2e-4, KS distance 8e-5, |max| 4.39.
+     normal distribution function. Over all 65536 h: mean 0, variance - 1 = 1.3e-8, excess kurtosis -1.6e-4, KS distance 7.2e-5, largest 4.39.
 
      Below(w, k) = (w k) >> 32.   Permutation(p, s, m0, B): a = (0..B-1); for j = B-1 down to 1: swap a[j] and
      a[Below(W(p, s, m0 + j), j + 1)]; returns a.
@@ -112,8 +113,8 @@
      row is negated.  So the first r rows of a Haar matrix on SO(b).
 
      Block form. Block b holds coordinates b L .. b L + L - 1 of x, zeros past n. S x = sum over b of S_b x_b.
-     L = 2^15, or the next power of two of n if that is less, or the next power of two of d if that is more; or desc.block;
-     or the next power of two of n for SKETCH_BLOCK_WHOLE.  Below, j is a coordinate in its block, i = b L + j.
+     L = 2^15 (2^12 for pre-conditioner Q), or the next power of two of n if that is less, or (not FJL) the next power of two of d if that is more; or desc.block,
+     cut to the next power of two of n; or that power for SKETCH_BLOCK_WHOLE. dense, SJLT: min(2^15, next power of two of n), for the sums alone.  Below, j is a coordinate in its block, i = b L + j.
 
      H: the orthonormal Walsh-Hadamard matrix of size L, entries L^(-1/2) (-1)^popcount(i & j).
      P: (P u)[a] = u[pi(a)]. Write a index in Kronecker factors of 1024, trailing one fastest, the leading one taking what is left
@@ -126,7 +127,7 @@
      AFFD   S_b = sqrt(L/d) R_d T2 P G_b T1        H: T1 = H B_b, T2 = H.   F: T1 = C B_b, T2 = C.   Q: T1 = Q1, T2 = Q2.
      AFJL   S_b = sqrt(L/d) R_d G_b P T1           (G_b after the permutation: coordinate a of P T1 x_b is multiplied by G_b's entry a)
             C: the Kronecker product, over the factors above, of Hartley matrices B^(-1/2) (cos(2 pi j k/B) + sin(2 pi j k/B)).
-            Q1, Q2: Kronecker products of Haar matrices. log2 L is cut into K = max(1, ceil(log2 L / 6)) parts, as equal as can be,
+            Q1, Q2: Kronecker products of Haar matrices. log2 L is cut into K = max(1, ceil(log2 L / 8)) parts, as equal as can be,
             larger ones trailing; factor f counted from the leading one (f = 0) is Haar(f, b_f, b_f) in Q1 and Haar(16 + f, b_f, b_f) in Q2.
      SRHT   S_b = sqrt(L/d) P_b H B_b, P_b: d distinct rows: a = (0..L-1); for k = 0..d-1: swap a[k] and
             a[k + Below(W(ROWS, 0, b L + k), L - k)]; row k is a[k].
@@ -135,7 +136,7 @@
      FFD    L = D, the next power of two of d. S_b = sqrt(D/d) R_d B_b H Pi_b^T G_b H, Pi_b: (Pi_b^T u)[a[j]] = u[j] with
             a = Permutation(SHUFFLE, 0, b D, D).
      dense  S_ri = d^(-1/2) E(r, i), E = Normal (or Sign, for desc.diag = SKETCH_RADEMACHER) (DENSE, r div 512, 512 i + (r mod 512)).
-     SJLT   coordinate i, nonzero k < s = nnz (default 8, at most d): w = W(HASH, k, i); row = lo + (((w >> 1) (hi - lo)) >> 31) with
+     SJLT   coordinate i, nonzero k < s = nnz (default min(8, d)): w = W(HASH, k, i); row = lo + (((w >> 1) (hi - lo)) >> 31) with
             lo = floor(k d/s), hi = floor((k+1) d/s); value -1/sqrt(s) if w is odd, else 1/sqrt(s).
      QK     S = sqrt(n'/d) R_d (Q1 (x) .. (x) QK), Qf = Haar(f, d_f, b_f), f = 0 leading; n' = prod b_f >= n, x padded with zeros to n';
             prod d_f >= d. sketch_query() reports b_f and d_f.  Its blocks are the slabs of equal leading index.
@@ -146,7 +147,7 @@
      are added in order; chunk results are added as a balanced binary tree over c. (This fixes the bits, not the operator.)
 
      Fingerprint: FNV-1a (64 bit) of the ASCII text "sketch.h stream=1 algo=1 n=1000000 d=1024 seed=42 precond=0 diag=0 block=32768 nnz=0
-     scale=0" (one space between fields; decimal; block, nnz: the values in force; 0 where the algorithm has none).
+     scale=0" (one space between fields; decimal; algo, precond, diag, scale: values of the enums; block, nnz: in force; block 0 for QK, dense and SJLT, nnz 0 but for SJLT and FJL).
      Nesting: AFFD, AFJL: the first d' coordinates of a sketch, times sqrt(d/d'), are the same plan's sketch at d' (same seed, same L):
      sketch_truncate().
 
@@ -174,8 +175,10 @@
    SKETCH_NO_SIMDE         does not look for <simde/...>.
    SKETCH_SELF             how the header includes itself, default "sketch.h": define it if you rename the file. */
 
+#include <math.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #define SKETCH_VERSION_MAJOR 0
 #define SKETCH_VERSION_MINOR 1
@@ -270,7 +273,7 @@ typedef struct sketch_desc {
     /* everything below: zero means default */
     sketch_precond precond;          /* AFFD, AFJL                                              */
     sketch_diag  diag;               /* AFFD, AFJL, DENSE                                       */
-    uint64_t     block;              /* AFFD, AFJL, FJL, SRHT: L, power of two >= d; 0: default; cut to the next power of two of n */
+    uint64_t     block;              /* AFFD, AFJL, FJL, SRHT: L, power of two >= d (FJL: any); 0: default; cut to the next power of two of n */
     uint32_t     nnz;                /* SJLT: nonzeros per input coordinate; FJL: per row and block */
     uint32_t     keep_random;        /* AFFD, AFJL: 1: the plan keeps its diagonals (4 n bytes for speed), same S */
     uint32_t     check_finite;       /* 1: NaN or Inf in an input is E_NONFINITE, output untouched; 0: they propagate */
@@ -291,7 +294,7 @@ typedef struct sketch_info {
     size_t     plan_bytes;           /* memory that the plan holds */
     size_t     work_bytes;           /* of a work with max_batch = 1 */
     double     scale;                /* the isometry factor, applied or (SKETCH_SCALE_NONE) not */
-    uint32_t   nfactors;             /* Kronecker factors: QK: b_i and d_i; else those of L */
+    uint32_t   nfactors;             /* Kronecker factors: QK: b_i and d_i (always 3, some may be 1); AFFD, AFJL: those of L (precond Q: its Haar factors); else 0 */
     uint64_t   factor_in[SKETCH_MAX_FACTORS], factor_out[SKETCH_MAX_FACTORS];   /* leading factor first */
     uint32_t   nnz;                  /* in force: SJLT, FJL */
     sketch_isa isa;                  /* the code path in use */
@@ -324,7 +327,7 @@ SKETCH_API sketch_desc   sketch_desc_make(sketch_algo algo, uint64_t n, uint64_t
 SKETCH_API sketch_status sketch_measure(const sketch_desc *desc, size_t max_batch, size_t *plan_bytes, size_t *work_bytes);
     /* Validates desc and tells what create and work_create will allocate. Allocates nothing. */
 SKETCH_API sketch_status sketch_create (const sketch_desc *desc, sketch_plan **plan);
-    /* E_ARG (also: an option that the algorithm does not have), E_SIZE (d > the next power of two of n where the operator needs that; block < d; tables that overflow), E_MEMORY,
+    /* E_ARG (also: an option that the algorithm does not have), E_SIZE (d > the next power of two of n for AFFD, AFJL, SRHT and FFD, d > n' for QK, d > 2^31 for SJLT; block < d; a block over 2^32 for FJL, FFD and SRHT; tables that overflow), E_MEMORY,
        E_UNSUPPORTED (isa), E_STATE (selftest). *plan = NULL on error. Cost: O(1), but Haar factors for QK and Q (O(b r^2)) and n normals for keep_random. */
 SKETCH_API void          sketch_destroy(sketch_plan *plan);                       /* NULL ok; after all its works */
 SKETCH_API sketch_info   sketch_query  (const sketch_plan *plan);                 /* all zero for NULL */
@@ -403,6 +406,563 @@ SKETCH_API sketch_status sketch_store_verify(sketch_store *store, uint64_t *bad_
 SKETCH_API sketch_status sketch_store_close (sketch_store *store);                         /* NULL ok. Uncommitted rows are committed; frees in any case. */
 #endif
 
+/* // >>helpers ===================================================================================
+   Training data attribution, and what goes with it: plain C on the calls above alone, so that it reads as a worked
+   example of them. Nothing here allocates, prints, or keeps state; scratch is the caller's or under 48 KiB of stack.
+
+   Words. q[nq,d]: sketches of query gradients; t[nt,d]: sketches of training gradients; rows contiguous, f32. score: the
+   inner product (SKETCH_DOT) or the cosine (SKETCH_COSINE) of two rows. A sketch is not changed by any of these but where a
+   parameter is named in place. NaN and Inf propagate but where it is said otherwise.
+   Errors. E_ARG: a NULL pointer, d = 0, an unknown enum; E_SIZE: an array would not fit in memory. Zero rows are no error.
+   Needs <math.h> and <string.h>, included with <stddef.h> at the head (outside extern "C"). */
+typedef struct sketch_hit { uint64_t id; float score; } sketch_hit;     /* one answer; empty: { UINT64_MAX, NaN } */
+
+typedef struct sketch_tda_options {  /* all zero, or NULL: this thread, silent */
+    sketch_threads  threads;         /* runs the matrix products; never changes a result */
+    sketch_progress progress;        /* called after each tile of rows: rows done, rows in the store */
+} sketch_tda_options;
+
+typedef struct sketch_advice {       /* see sketch_advise_d */
+    double d, d_low, d_high;         /* the sketch length that reaches the target, and its 95% interval; may be INFINITY */
+    double r_at_d, r_low, r_high;    /* Pearson r, true against sketched scores, predicted at the present d, and its interval */
+    double signal, noise;            /* variance over pairs of the true scores (estimated: may be negative), and of their error at the present d */
+} sketch_advice;
+
+SKETCH_INLINE int ski_fits(size_t rows, size_t cols, size_t elem) {    /* rows*cols*elem bytes is a possible array */
+    return rows == 0 || cols <= ((size_t)-1 / 2) / elem / rows;
+}
+
+/* ---- top-k ---------------------------------------------------------------------------------------
+   A heap of at most k hits with the worst at the root. Better: the higher score (SKETCH_HIGHEST) or the lower one (SKETCH_LOWEST);
+   of equal scores the smaller id; NaN is worse than any number. So the k best of a set do not depend on the order of pushes. */
+
+SKETCH_INLINE int ski_hit_better(sketch_hit a, sketch_hit b, sketch_order order) {
+    if (a.score != a.score) return 0;
+    if (b.score != b.score) return 1;
+    if (a.score > b.score) return order == SKETCH_HIGHEST;
+    if (a.score < b.score) return order == SKETCH_LOWEST;
+    return a.id < b.id;
+}
+
+SKETCH_INLINE void ski_hit_sift_down(sketch_hit *heap, size_t count, size_t hole, sketch_order order) {
+    sketch_hit h = heap[hole];
+    while (hole < count / 2) {                                         /* it has a child: 2 hole + 1 < count */
+        size_t child = 2 * hole + 1;
+        if (child + 1 < count && ski_hit_better(heap[child], heap[child + 1], order)) child++;   /* the worse child */
+        if (!ski_hit_better(h, heap[child], order)) break;             /* h is no better than it: h may stay above */
+        heap[hole] = heap[child];
+        hole = child;
+    }
+    heap[hole] = h;
+}
+
+SKETCH_INLINE sketch_status sketch_topk_push(sketch_hit *heap, size_t k, size_t *count, uint64_t id, float score, sketch_order order) {
+    /* Offers one hit to heap[k], of which *count are in use (start with 0; kept as it is on error). A NaN score never enters; +Inf
+       and -Inf do. Equal (id, score) pairs are all kept. A heap may also start full (*count = k) of empty hits { UINT64_MAX, NaN }: any
+       score replaces one. k = 0: nothing happens. E_ARG: NULL, *count > k, unknown order. Cost: one comparison when the hit is not
+       among the k best, else O(log k). heap[0] is the worst that is kept. */
+    size_t i, up;
+    sketch_hit h;
+    if (!count || (k && !heap) || *count > k || (order != SKETCH_HIGHEST && order != SKETCH_LOWEST)) return SKETCH_E_ARG;
+    if (k == 0 || score != score) return SKETCH_OK;
+    h.id = id; h.score = score;
+    if (*count == k) {
+        if (ski_hit_better(h, heap[0], order)) { heap[0] = h; ski_hit_sift_down(heap, k, 0, order); }
+        return SKETCH_OK;
+    }
+    for (i = (*count)++; i > 0; i = up) {
+        up = (i - 1) / 2;
+        if (!ski_hit_better(heap[up], h, order)) break;
+        heap[i] = heap[up];
+    }
+    heap[i] = h;
+    return SKETCH_OK;
+}
+
+SKETCH_INLINE sketch_status sketch_topk_sort(sketch_hit *heap, size_t count, sketch_order order) {
+    /* heap[count], in any order, becomes best first, empty hits last (and is no heap for push any more). In place, O(count log count),
+       no recursion. E_ARG: NULL with count > 0, unknown order: untouched. */
+    size_t i;
+    if ((count && !heap) || (order != SKETCH_HIGHEST && order != SKETCH_LOWEST)) return SKETCH_E_ARG;
+    for (i = count / 2; i > 0; i--) ski_hit_sift_down(heap, count, i - 1, order);
+    for (i = count; i > 1; i--) {                                      /* the worst of what is left goes to its end */
+        sketch_hit h = heap[0];
+        heap[0] = heap[i - 1];
+        heap[i - 1] = h;
+        ski_hit_sift_down(heap, i - 1, 0, order);
+    }
+    return SKETCH_OK;
+}
+
+/* ---- scores ------------------------------------------------------------------------------------ */
+
+SKETCH_INLINE void ski_tda_norms(const float *t, size_t nt, size_t d, double *norms) {
+    size_t j;
+    for (j = 0; j < nt; j++) norms[j] = sqrt(sketch_dot_f32(t + j * d, t + j * d, d));
+}
+
+SKETCH_INLINE void ski_tda_cosine(const float *q, size_t nq, const float *t, const double *t_norms, size_t nt, size_t d,
+                                  float *scores, size_t stride) {
+    /* scores[i*stride + j], dot products in f32, become cosines. Where |q||t| nears the ends of f32 (1e-25: gradients of a mixed-precision
+       run; 1e35) the product may have lost digits and is taken again in f64. */
+    size_t i, j;
+    for (i = 0; i < nq; i++) {
+        const float *qi = q + i * d;
+        double q_norm = sqrt(sketch_dot_f32(qi, qi, d));
+        float *s = scores + i * stride;
+        for (j = 0; j < nt; j++) {
+            double p = q_norm * t_norms[j], dot = (double)s[j];
+            if (p == 0) { s[j] = 0; continue; }                        /* no underflow: norms of f32 rows are 0 or > 1e-45 */
+            if (p < 1e-25 || p > 1e35) dot = sketch_dot_f32(qi, t + j * d, d);
+            s[j] = (float)(dot / p);
+        }
+    }
+}
+
+SKETCH_INLINE sketch_status sketch_tda_scores(const float *q, size_t nq, const float *t, size_t nt, size_t d, sketch_metric metric,
+                                              float *scores, const sketch_threads *threads /* NULL ok */) {
+    /* scores[nq,nt] = <q_i, t_j>, or their cosines. For an index that is too large for such a matrix: sketch_tda_topk.
+       Error of a dot product: that of sketch_gemm_nt; of a cosine: the same over |q||t|, norms in f64. A row of zeros has
+       cosine 0 with every finite row; a row with NaN or Inf has cosine NaN with every row. scores must not overlap q or t; untouched on error.
+       Cost: nq nt d multiply-adds in sketch_gemm_nt; cosine adds O((nq + nt) d) and a division a score. */
+    double norms[256];
+    size_t j, m;
+    sketch_status st;
+    if (d == 0 || (metric != SKETCH_DOT && metric != SKETCH_COSINE)) return SKETCH_E_ARG;
+    if (nq == 0 || nt == 0) return SKETCH_OK;
+    if (!q || !t || !scores) return SKETCH_E_ARG;
+    if (!ski_fits(nq, d, sizeof(float)) || !ski_fits(nt, d, sizeof(float)) || !ski_fits(nq, nt, sizeof(float))) return SKETCH_E_SIZE;
+    st = sketch_gemm_nt(q, nq, t, nt, d, scores, threads);
+    if (st != SKETCH_OK || metric == SKETCH_DOT) return st;
+    for (j = 0; j < nt; j += m) {
+        m = nt - j < 256 ? nt - j : 256;
+        ski_tda_norms(t + j * d, m, d, norms);
+        ski_tda_cosine(q, nq, t + j * d, norms, m, d, scores + j, nt);
+    }
+    return SKETCH_OK;
+}
+
+SKETCH_INLINE sketch_status sketch_tda_self_influence(const float *rows, size_t nrows, size_t d, float *out) {
+    /* out[i] = |rows_i|^2, an unbiased estimate of the squared norm of the gradient: large for atypical and mislabelled examples (TracIn,
+       Pruthi et al., NeurIPS 2020). f64 sums, rounded once (Inf above 3.4e38). out[nrows] must not overlap rows; untouched on error. */
+    size_t i;
+    if (d == 0 || (nrows && (!rows || !out))) return SKETCH_E_ARG;
+    if (!ski_fits(nrows, d, sizeof(float))) return SKETCH_E_SIZE;
+    for (i = 0; i < nrows; i++) out[i] = (float)sketch_dot_f32(rows + i * d, rows + i * d, d);
+    return SKETCH_OK;
+}
+
+#ifndef SKETCH_NO_STDIO
+SKETCH_INLINE sketch_status sketch_tda_topk(const sketch_store *store, const float *q, size_t nq, size_t d, sketch_metric metric,
+                                            sketch_order order, size_t k, sketch_hit *hits, const sketch_tda_options *opt /* NULL ok */) {
+    /* hits[nq,k]: for each query the k best committed rows of the store, best first: the most helpful (SKETCH_HIGHEST) or the most harmful
+       (SKETCH_LOWEST) examples. Ties go to the smaller id. Fewer than k rows (or rows with score NaN): the rest are { UINT64_MAX, NaN }. An id
+       that was appended twice is found twice. One pass over the mapped files, in tiles of 1024 rows and 8 queries: no nq x N matrix.
+       Errors: E_ARG, E_SIZE (d is not the store's, nq k too large): all hits empty. E_CALLBACK (progress returned nonzero) and errors of
+       sketch_store_rows: the best of the rows seen so far, sorted. nq = 0 or k = 0: nothing to do.
+       Cost: nq N d multiply-adds (the store read once for each call) and, for rows in random order, about nq k log(N/k) heap moves. */
+    enum { SKI_ROWS = 1024, SKI_QUERIES = 8 };
+    float  scores[SKI_QUERIES * SKI_ROWS];                              /* 32 KiB */
+    double norms[SKI_ROWS];
+    uint64_t total, done;
+    size_t i, j;
+    sketch_status st = SKETCH_OK;
+    if (hits && ski_fits(nq, k, sizeof(sketch_hit)))                    /* each heap starts full of empty hits */
+        for (i = 0; i < nq * k; i++) { hits[i].id = UINT64_MAX; hits[i].score = (float)NAN; }
+    if (!store || d == 0 || (metric != SKETCH_DOT && metric != SKETCH_COSINE) || (order != SKETCH_HIGHEST && order != SKETCH_LOWEST))
+        return SKETCH_E_ARG;
+    if (sketch_store_dim(store) != d) return SKETCH_E_SIZE;
+    if (nq == 0 || k == 0) return SKETCH_OK;
+    if (!q || !hits) return SKETCH_E_ARG;
+    if (!ski_fits(nq, k, sizeof(sketch_hit)) || !ski_fits(nq, d, sizeof(float))) return SKETCH_E_SIZE;
+
+    total = sketch_store_count(store);
+    for (done = 0; done < total && st == SKETCH_OK; ) {
+        uint64_t run = 0, at, m;
+        const float *rows = NULL;
+        const uint64_t *ids = NULL;
+        st = sketch_store_rows(store, done, &run, &rows, &ids);
+        if (st == SKETCH_OK && run == 0) st = SKETCH_E_FORMAT;          /* cannot be; but it must not hang */
+        for (at = 0; at < run && st == SKETCH_OK; at += m) {
+            const float *t = rows + (size_t)at * d;
+            size_t nt = run - at < SKI_ROWS ? (size_t)(run - at) : (size_t)SKI_ROWS, qi, nqi;
+            m = nt;
+            if (metric == SKETCH_COSINE) ski_tda_norms(t, nt, d, norms);
+            for (qi = 0; qi < nq && st == SKETCH_OK; qi += nqi) {
+                nqi = nq - qi < SKI_QUERIES ? nq - qi : (size_t)SKI_QUERIES;
+                st = sketch_gemm_nt(q + qi * d, nqi, t, nt, d, scores, opt ? &opt->threads : NULL);
+                if (st != SKETCH_OK) break;
+                if (metric == SKETCH_COSINE) ski_tda_cosine(q + qi * d, nqi, t, norms, nt, d, scores, nt);
+                for (i = 0; i < nqi; i++) {
+                    size_t count = k;
+                    for (j = 0; j < nt; j++)
+                        (void)sketch_topk_push(hits + (qi + i) * k, k, &count, ids[(size_t)at + j], scores[i * nt + j], order);
+                }
+            }
+            if (st == SKETCH_OK) {
+                done += m;
+                if (opt && opt->progress.fn && opt->progress.fn(opt->progress.user, done, total)) st = SKETCH_E_CALLBACK;
+            }
+        }
+    }
+    for (i = 0; i < nq; i++) (void)sketch_topk_sort(hits + i * k, k, order);
+    return st;
+}
+#endif
+
+/* ---- whitening -------------------------------------------------------------------------------------
+   TRAK's score (Park et al., ICML 2023, eq. 15; also a Gauss-Newton influence function in the sketched space) is q^T (X^T X + ridge I)^-1 t, with
+   X[N,d] the training sketches:
+
+       memset(gram, 0, d*d*sizeof *gram);
+       ... for each run of rows: sketch_tda_gram(rows, nrows, d, gram);
+       sketch_tda_whiten_factor(gram, d, ridge);           // a usual ridge: 1e-2 .. 1 times trace / d
+       sketch_tda_whiten(gram, d, q, nq, scratch);         // then sketch_tda_scores or _topk with SKETCH_DOT
+
+   Only the queries need whitening: the store stays as it is. */
+
+enum { SKI_TILE = 32 };
+typedef struct ski_tile {            /* 24 KiB: one step of a blocked product, in L1. One struct, so that the compiler sees that nothing overlaps */
+    double a[SKI_TILE][SKI_TILE], b[SKI_TILE][SKI_TILE], sum[SKI_TILE][SKI_TILE];
+} ski_tile;
+
+SKETCH_INLINE void ski_tile_mac(ski_tile *p) {                          /* sum[i][j] += sum over r of a[r][i] b[r][j] */
+    int i, j, r;
+    for (r = 0; r < SKI_TILE; r += 4)                                   /* 4 at once: a quarter of the loads and stores of sum */
+        for (i = 0; i < SKI_TILE; i++) {
+            double a0 = p->a[r][i], a1 = p->a[r + 1][i], a2 = p->a[r + 2][i], a3 = p->a[r + 3][i];
+            for (j = 0; j < SKI_TILE; j++)                              /* constant length, no overlap: vectorised at -O2 */
+                p->sum[i][j] += (a0 * p->b[r][j] + a1 * p->b[r + 1][j]) + (a2 * p->b[r + 2][j] + a3 * p->b[r + 3][j]);
+        }
+}
+
+SKETCH_INLINE void ski_tile_load_f32(double (*to)[SKI_TILE], const float *x, size_t rows, size_t cols, size_t stride) {
+    size_t r, c;                                                        /* to[r][c] = x[r,c]; zero elsewhere */
+    for (r = 0; r < SKI_TILE; r++)
+        for (c = 0; c < SKI_TILE; c++) to[r][c] = r < rows && c < cols ? (double)x[r * stride + c] : 0.0;
+}
+
+SKETCH_INLINE void ski_tile_load_t(double (*to)[SKI_TILE], const double *x, size_t rows, size_t cols, size_t stride) {
+    size_t r, c;                                                        /* to[c][r] = x[r,c]; zero elsewhere */
+    for (c = 0; c < SKI_TILE; c++)
+        for (r = 0; r < SKI_TILE; r++) to[c][r] = r < rows && c < cols ? x[r * stride + c] : 0.0;
+}
+
+SKETCH_INLINE sketch_status sketch_tda_gram(const float *rows, size_t nrows, size_t d, double *gram) {
+    /* gram[d,d] += rows^T rows: set it to zero before the first call; it must be symmetric and stays so to the bit. Products of f32 are exact in
+       f64, sums in f64: error <= (nrows + 1) 2^-53 sum |x_i x_j|. Untouched on error.
+       Memory: 8 d^2 bytes, the caller's (d = 4096: 128 MiB). Cost: nrows d^2/2 multiply-adds, and d^2 additions a call: hand over
+       some hundred rows at a time. */
+    ski_tile p;
+    size_t i0, j0, r0, i, j, ni, nj;
+    if (d == 0 || !gram || (nrows && !rows)) return SKETCH_E_ARG;
+    if (!ski_fits(nrows, d, sizeof(float)) || !ski_fits(d, d, sizeof(double))) return SKETCH_E_SIZE;
+    if (nrows == 0) return SKETCH_OK;
+    for (i0 = 0; i0 < d; i0 += SKI_TILE)
+        for (j0 = 0; j0 <= i0; j0 += SKI_TILE) {                        /* tiles on and below the diagonal */
+            ni = d - i0 < SKI_TILE ? d - i0 : (size_t)SKI_TILE;
+            nj = d - j0 < SKI_TILE ? d - j0 : (size_t)SKI_TILE;
+            memset(p.sum, 0, sizeof p.sum);
+            for (r0 = 0; r0 < nrows; r0 += SKI_TILE) {
+                ski_tile_load_f32(p.a, rows + r0 * d + i0, nrows - r0, ni, d);
+                ski_tile_load_f32(p.b, rows + r0 * d + j0, nrows - r0, nj, d);
+                ski_tile_mac(&p);
+            }
+            for (i = 0; i < ni; i++)
+                for (j = 0; j < nj && j0 + j <= i0 + i; j++) {
+                    gram[(i0 + i) * d + j0 + j] += p.sum[i][j];
+                    gram[(j0 + j) * d + i0 + i] = gram[(i0 + i) * d + j0 + j];
+                }
+        }
+    return SKETCH_OK;
+}
+
+SKETCH_INLINE sketch_status sketch_tda_whiten_factor(double *gram, size_t d, double ridge) {
+    /* In place: the lower triangle of gram[d,d] (all that is read) becomes the Cholesky factor C of gram + ridge I = C C^T; above the
+       diagonal it stays as it was. Blocked, left-looking: d^3/6 multiply-adds in L1. E_ARG: ridge negative, NaN or Inf: untouched. E_CONVERGE: not
+       positive definite to working precision: a pivot is under 2^-52 d times its diagonal entry (give a ridge > 0 when rows are fewer than d or columns
+       repeat: a nearly singular matrix may also pass, with a useless factor); E_NONFINITE: NaN or Inf in gram; after these two gram is spoilt: make it again. */
+    ski_tile p;
+    size_t i0, j0, k0, i, j, k, ni, nj;
+    if (d == 0 || !gram || !(ridge >= 0) || ridge > 1.7976931348623157e308) return SKETCH_E_ARG;
+    if (!ski_fits(d, d, sizeof(double))) return SKETCH_E_SIZE;
+    for (j0 = 0; j0 < d; j0 += SKI_TILE) {                              /* a column of tiles: A[:,J] */
+        nj = d - j0 < SKI_TILE ? d - j0 : (size_t)SKI_TILE;
+        for (j = 0; j < nj; j++) gram[(j0 + j) * d + j0 + j] += ridge;
+        for (i0 = j0; i0 < d; i0 += SKI_TILE) {
+            ni = d - i0 < SKI_TILE ? d - i0 : (size_t)SKI_TILE;
+            memset(p.sum, 0, sizeof p.sum);                             /* A[I,J] - sum over K < J of C[I,K] C[J,K]^T */
+            for (k0 = 0; k0 < j0; k0 += SKI_TILE) {
+                ski_tile_load_t(p.a, gram + i0 * d + k0, ni, SKI_TILE, d);
+                ski_tile_load_t(p.b, gram + j0 * d + k0, nj, SKI_TILE, d);
+                ski_tile_mac(&p);
+            }
+            for (i = 0; i < ni; i++) {
+                double *row = gram + (i0 + i) * d + j0;
+                for (j = 0; j < nj && j0 + j <= i0 + i; j++) {          /* then by the diagonal tile's C[J,J]^-T */
+                    const double *cj = gram + (j0 + j) * d + j0;
+                    double v = row[j] - p.sum[i][j];
+                    for (k = 0; k < j; k++) v -= row[k] * cj[k];
+                    if (i0 + i != j0 + j) { row[j] = v / cj[j]; continue; }
+                    if (!(v - v == 0)) return SKETCH_E_NONFINITE;
+                    if (v <= 2.220446049250313e-16 * (double)d * row[j]) return SKETCH_E_CONVERGE;
+                    row[j] = sqrt(v);
+                }
+            }
+        }
+    }
+    return SKETCH_OK;
+}
+
+SKETCH_INLINE sketch_status sketch_tda_whiten(const double *chol, size_t d, float *x, size_t nrows, double *scratch /* [4*d] */) {
+    /* x[nrows,d], in place: each row becomes (X^T X + ridge I)^-1 row, with chol from sketch_tda_whiten_factor. f64 inside, rounded once.
+       chol, x and scratch must not overlap. Any split of the rows over calls or threads (each with its scratch) gives the same bits. E_ARG also:
+       a diagonal entry of chol that is not positive; x untouched on error. Cost: d^2 multiply-adds a row; chol is read twice for 4 rows. */
+    size_t i, k, r0, r, m;
+    if (d == 0 || !chol || (nrows && (!x || !scratch))) return SKETCH_E_ARG;
+    if (!ski_fits(d, d, sizeof(double)) || !ski_fits(4, d, sizeof(double)) || !ski_fits(nrows, d, sizeof(float))) return SKETCH_E_SIZE;
+    for (i = 0; i < d; i++) if (!(chol[i * d + i] > 0)) return SKETCH_E_ARG;
+    for (r0 = 0; r0 < nrows; r0 += m) {                                 /* 4 rows side by side: s[4*i + r] */
+        double *s = scratch;
+        m = nrows - r0 < 4 ? nrows - r0 : 4;
+        for (i = 0; i < d; i++)
+            for (r = 0; r < 4; r++) s[4 * i + r] = r < m ? (double)x[(r0 + r) * d + i] : 0.0;
+        for (i = 0; i < d; i++) {                                       /* C s = x */
+            const double *c = chol + i * d;
+            double s0 = s[4 * i], s1 = s[4 * i + 1], s2 = s[4 * i + 2], s3 = s[4 * i + 3];
+            for (k = 0; k < i; k++) {
+                s0 -= c[k] * s[4 * k];     s1 -= c[k] * s[4 * k + 1];
+                s2 -= c[k] * s[4 * k + 2]; s3 -= c[k] * s[4 * k + 3];
+            }
+            s[4 * i] = s0 / c[i]; s[4 * i + 1] = s1 / c[i]; s[4 * i + 2] = s2 / c[i]; s[4 * i + 3] = s3 / c[i];
+        }
+        for (i = d; i-- > 0; ) {                                        /* C^T s = s, by rows of C */
+            const double *c = chol + i * d;
+            double s0 = s[4 * i] / c[i], s1 = s[4 * i + 1] / c[i], s2 = s[4 * i + 2] / c[i], s3 = s[4 * i + 3] / c[i];
+            s[4 * i] = s0; s[4 * i + 1] = s1; s[4 * i + 2] = s2; s[4 * i + 3] = s3;
+            for (k = 0; k < i; k++) {
+                s[4 * k]     -= c[k] * s0; s[4 * k + 1] -= c[k] * s1;
+                s[4 * k + 2] -= c[k] * s2; s[4 * k + 3] -= c[k] * s3;
+            }
+        }
+        for (r = 0; r < m; r++)
+            for (i = 0; i < d; i++) x[(r0 + r) * d + i] = (float)s[4 * i + r];
+    }
+    return SKETCH_OK;
+}
+
+/* ---- correlations ------------------------------------------------------------------------------ */
+
+SKETCH_INLINE double sketch_pearson(const float *a, const float *b, size_t n) {
+    /* The correlation of a[n] and b[n], in [-1, 1]; two passes, f64. NaN: n < 2, NULL, a or b constant, or NaN or Inf among them. */
+    double ma = 0, mb = 0, aa = 0, bb = 0, ab = 0, r;
+    size_t i;
+    if (n < 2 || !a || !b) return (double)NAN;
+    for (i = 0; i < n; i++) { ma += (double)a[i] - (double)a[0]; mb += (double)b[i] - (double)b[0]; }   /* means, seen from the first entry: */
+    ma = ma / (double)n + (double)a[0];                                                                 /* exact for a constant */
+    mb = mb / (double)n + (double)b[0];
+    for (i = 0; i < n; i++) {
+        double x = (double)a[i] - ma, y = (double)b[i] - mb;
+        aa += x * x; bb += y * y; ab += x * y;
+    }
+    if (!(aa > 0 && bb > 0)) return (double)NAN;
+    r = ab / sqrt(aa * bb);                                             /* neither over- nor underflows; exactly 1 for a = b */
+    return r > 1 ? 1.0 : r < -1 ? -1.0 : r;
+}
+
+SKETCH_INLINE void ski_rank_sort(const float *x, uint64_t *index, size_t n) {   /* index[n]: positions of x in ascending order (heap sort) */
+    size_t i, m, hole, child;
+    for (i = 0; i < n; i++) index[i] = i;
+    for (i = n / 2 + n; i-- > 1; ) {                                    /* n/2 steps build the heap, n - 1 take it down */
+        uint64_t v;
+        if (i >= n) { hole = i - n; m = n; v = index[hole]; }
+        else        { hole = 0;     m = i; v = index[i]; index[i] = index[0]; }
+        while (hole < m / 2) {
+            child = 2 * hole + 1;
+            if (child + 1 < m && x[index[child + 1]] > x[index[child]]) child++;
+            if (!(x[index[child]] > x[v])) break;
+            index[hole] = index[child];
+            hole = child;
+        }
+        index[hole] = v;
+    }
+}
+
+SKETCH_INLINE double sketch_spearman(const float *a, const float *b, size_t n, uint64_t *scratch /* [2*n] */) {
+    /* The rank correlation of a[n] and b[n], ties at the average of their ranks: TRAK's linear datamodelling score is one over subsets. NaN:
+       n < 2, NULL, a or b constant, or NaN among them (Inf is a value like others). Cost: O(n log n). */
+    uint64_t *index = scratch, *rank_a = scratch + (scratch ? n : 0);
+    double aa = 0, bb = 0, ab = 0, r;
+    size_t i, j, k;
+    if (n < 2 || !a || !b || !scratch) return (double)NAN;
+    for (i = 0; i < n; i++) if (a[i] != a[i] || b[i] != b[i]) return (double)NAN;
+    ski_rank_sort(a, index, n);
+    for (i = 0; i < n; i = j) {                                         /* positions i..j-1 are equal: 2 rank = i + j - 1, an integer */
+        for (j = i + 1; j < n && a[index[j]] == a[index[i]]; j++) { }
+        for (k = i; k < j; k++) rank_a[index[k]] = (uint64_t)i + j - 1;
+    }
+    ski_rank_sort(b, index, n);
+    for (i = 0; i < n; i = j) {
+        double y;
+        for (j = i + 1; j < n && b[index[j]] == b[index[i]]; j++) { }
+        y = ((double)i + (double)j - 1) - (double)(n - 1);              /* 2 (rank - mean rank) */
+        for (k = i; k < j; k++) {
+            double x = (double)rank_a[index[k]] - (double)(n - 1);
+            aa += x * x; bb += y * y; ab += x * y;
+        }
+    }
+    if (!(aa > 0 && bb > 0)) return (double)NAN;
+    r = ab / sqrt(aa * bb);
+    return r > 1 ? 1.0 : r < -1 ? -1.0 : r;
+}
+
+/* ---- the sketch length ------------------------------------------------------------------------- */
+
+SKETCH_INLINE sketch_status sketch_truncate(const float *y, size_t rows, size_t d, size_t y_stride, float *out, size_t d_new) {
+    /* out[rows,d_new] = the first d_new coordinates of each row, times sqrt(d/d_new): for AFFD and AFJL, SKETCH_SCALE_ISOMETRIC, this is the same
+       plan's sketch of length d_new, to rounding (the block L must be the same: name it in both descriptors). Also right, as a sketch, for DENSE; not for the others. Rows of y
+       are y_stride floats apart (0: d), those of out d_new. out == y is allowed, and then the result is y's first rows*d_new floats; any other
+       overlap is not. E_SIZE: d_new = 0 or > d, 0 < y_stride < d: out untouched. */
+    double f;
+    size_t i, j;
+    if (d == 0 || (rows && (!y || !out))) return SKETCH_E_ARG;
+    if (y_stride == 0) y_stride = d;
+    if (d_new == 0 || d_new > d || y_stride < d || !ski_fits(rows, y_stride, sizeof(float))) return SKETCH_E_SIZE;
+    f = sqrt((double)d / (double)d_new);
+    for (i = 0; i < rows; i++)                                          /* ascending: with out == y nothing is overwritten before it is read */
+        for (j = 0; j < d_new; j++) out[i * d_new + j] = (float)((double)y[i * y_stride + j] * f);
+    return SKETCH_OK;
+}
+
+/* Sums over pairs (query, train) that sketch_advise_d works from. The coordinates are cut into 16 parts; p_b: a pair's score from
+   part b alone; X = sum of the p_b. Sums of disjoint groups of pairs add and subtract. */
+enum { SKI_PARTS = 16 };
+typedef struct ski_advise_sums { double n, x, xx, p[SKI_PARTS], pp[SKI_PARTS], xp[SKI_PARTS]; } ski_advise_sums;
+
+SKETCH_INLINE void ski_advise_add(ski_advise_sums *to, const ski_advise_sums *s, double sign) {
+    int b;
+    to->n += sign * s->n; to->x += sign * s->x; to->xx += sign * s->xx;
+    for (b = 0; b < SKI_PARTS; b++) { to->p[b] += sign * s->p[b]; to->pp[b] += sign * s->pp[b]; to->xp[b] += sign * s->xp[b]; }
+}
+
+SKETCH_INLINE double ski_advise_f(const ski_advise_sums *s, int without, double *signal, double *noise) {
+    /* F = (signal + noise)/noise at the full length, from all parts but `without` (-1: from all). With w: mean variance of a part, c: mean
+       covariance of two parts, over pairs: w = V/B^2 + N/B and c = V/B^2, so V = B^2 c, N = B (w - c). */
+    double all = SKI_PARTS, parts = 0, w = 0, c, var, x = s->x, xx = s->xx;
+    int b;
+    for (b = 0; b < SKI_PARTS; b++) {
+        if (b == without) { x -= s->p[b]; xx += s->pp[b] - 2 * s->xp[b]; continue; }    /* sums of X - p_b, (X - p_b)^2 */
+        w += s->pp[b] / s->n - (s->p[b] / s->n) * (s->p[b] / s->n);
+        parts++;
+    }
+    var = xx / s->n - (x / s->n) * (x / s->n);                          /* = parts w + parts (parts - 1) c */
+    c = (var - w) / (parts * (parts - 1));
+    w = w / parts;
+    if (signal) *signal = all * all * c;
+    if (noise)  *noise = all * (w - c);
+    return 1 + all * c / (w - c);
+}
+
+SKETCH_INLINE double ski_advise_jack(const double *log_f, size_t groups) {   /* delete-a-group jackknife: variance of log F */
+    double mean = 0, v = 0;
+    size_t g;
+    for (g = 0; g < groups; g++) mean += log_f[g] / (double)groups;
+    for (g = 0; g < groups; g++) v += (log_f[g] - mean) * (log_f[g] - mean);
+    return v * (double)(groups - 1) / (double)groups;
+}
+
+SKETCH_INLINE sketch_status sketch_advise_d(const float *q, size_t nq, const float *t, size_t nt, size_t d, double target_r, sketch_advice *advice) {
+    /* How large a d gives Pearson r = target_r between sketched and true scores, over all pairs (query, train) - told from sketches alone, q[nq,d] and
+       t[nt,d], without a full gradient. (Metric: dot products. The last d mod 16 coordinates are not used.)
+
+       Method. A pair's score is s + e: s the true one, with variance V over pairs, e the sketch's error, with mean 0 and variance N = c/d. Then
+           r(d) = sqrt(V / (V + c/d)),   and r = target at d = (c/V) target^2 / (1 - target^2).
+       The coordinates are cut into 16 parts. Each is a sketch of the same vectors, their errors (nearly) independent: so the covariance of two parts' scores
+       is V and their variance V + 16 N, up to scale. (With two parts this is the correlation of two half sketches, V/(V + 2N).
+       Every pair of parts is used, which is the average over all splits.)
+       Interval. Pairs that share a row, and all pairs through the one sketch, are dependent, so pairs are never resampled: log F, F = (V + N)/N, gets the
+       sum of three delete-a-group jackknife variances, over 16 groups of queries, of train rows (contiguous, as neighbours may be alike) and of coordinates, and
+       a t quantile with Satterthwaite's degrees of freedom. It is for the population that the rows were drawn from, so a little wide
+       for just these rows; with one query (or train row) it is for that one. No random numbers: the same input gives the same bits.
+
+       Assumes: coordinates are exchangeable and nearly uncorrelated, and the error falls as 1/d: AFFD and DENSE, SJLT for d >> nnz, AFJL as long as its
+       collisions do not bite (they bend r(d) down at large d). Not QK, SRHT, FFD. The answer is for the algorithm that made these sketches (in a simulation
+       AFJL's c was 3 times AFFD's in one block and 1.3 times in eight, and r_at_d met the true r to 0.01 for both). A scale in front changes
+       nothing. r is the mean over draws of S: where a few directions carry all gradients, one S's r scatters around it (sd 0.02 at r = 0.957 for 3 directions).
+       Fails where r cannot be told from 0 at the present d: the estimate of V is then noise. d_high = INFINITY with SKETCH_OK: the data do not
+       bound d from above. E_CONVERGE, d = d_high = INFINITY (d_low is still a bound, r_at_d = 0): V <= 0: sketch with a larger d or take more rows.
+       E_CONVERGE also for scores that do not vary at all (then d_low = 0).
+       Others: E_ARG: target_r not in (0, 1); E_SIZE: d < 32 or nq nt < 16; E_NONFINITE. On these *advice is all zero.
+       Measured: 92% to 100% of intervals held the truth for their rows (tests/test_helpers.c).  Cost: nq nt d multiply-adds in f64: a few hundred rows on each side are plenty. */
+    ski_advise_sums total, by_q[16], by_t[16];                          /* 14 KiB */
+    double log_f[16], var[3], f, f_low, f_high, v = 0, dof = 0, half, odds, signal, noise;
+    size_t groups_q = nq < 16 ? nq : 16, groups_t = nt < 16 ? nt : 16, part = d / SKI_PARTS, gq, gt, i, j;
+    int b;
+    if (!advice) return SKETCH_E_ARG;
+    memset(advice, 0, sizeof *advice);
+    if (!q || !t || !(target_r > 0 && target_r < 1)) return SKETCH_E_ARG;
+    if (d < 2 * SKI_PARTS || nq == 0 || nt < 16 / groups_q || nt * groups_q < 16 || !ski_fits(nq, d, sizeof(float)) || !ski_fits(nt, d, sizeof(float)))
+        return SKETCH_E_SIZE;
+
+    memset(&total, 0, sizeof total); memset(by_q, 0, sizeof by_q); memset(by_t, 0, sizeof by_t);
+    for (gt = 0; gt < groups_t; gt++)
+        for (gq = 0; gq < groups_q; gq++) {
+            ski_advise_sums cell;
+            size_t j1 = nt / groups_t * (gt + 1) + nt % groups_t * (gt + 1) / groups_t;     /* group g: floor(g n/groups) .. */
+            size_t i1 = nq / groups_q * (gq + 1) + nq % groups_q * (gq + 1) / groups_q;
+            memset(&cell, 0, sizeof cell);
+            for (j = nt / groups_t * gt + nt % groups_t * gt / groups_t; j < j1; j++)
+                for (i = nq / groups_q * gq + nq % groups_q * gq / groups_q; i < i1; i++) {
+                    double p[SKI_PARTS], x = 0;
+                    for (b = 0; b < SKI_PARTS; b++) {
+                        p[b] = sketch_dot_f32(q + i * d + (size_t)b * part, t + j * d + (size_t)b * part, part);
+                        x += p[b];
+                    }
+                    cell.n++; cell.x += x; cell.xx += x * x;
+                    for (b = 0; b < SKI_PARTS; b++) { cell.p[b] += p[b]; cell.pp[b] += p[b] * p[b]; cell.xp[b] += x * p[b]; }
+                }
+            ski_advise_add(&total, &cell, 1); ski_advise_add(&by_q[gq], &cell, 1); ski_advise_add(&by_t[gt], &cell, 1);
+        }
+    if (!(total.xx - total.xx == 0)) return SKETCH_E_NONFINITE;
+
+    f = ski_advise_f(&total, -1, &signal, &noise);
+    advice->d = advice->d_high = (double)INFINITY;
+    if (!(noise > 0) || !(f - f == 0)) return SKETCH_E_CONVERGE;
+    advice->signal = signal; advice->noise = noise;
+
+    var[0] = var[1] = 0;
+    for (b = 0; b < SKI_PARTS; b++) log_f[b] = log(fmax(ski_advise_f(&total, b, NULL, NULL), 1e-3));
+    var[2] = ski_advise_jack(log_f, SKI_PARTS);
+    for (gq = 0; gq < groups_q && groups_q > 1; gq++) {
+        ski_advise_add(&total, &by_q[gq], -1);
+        log_f[gq] = log(fmax(ski_advise_f(&total, -1, NULL, NULL), 1e-3));
+        ski_advise_add(&total, &by_q[gq], 1);
+    }
+    if (groups_q > 1) var[0] = ski_advise_jack(log_f, groups_q);
+    for (gt = 0; gt < groups_t && groups_t > 1; gt++) {
+        ski_advise_add(&total, &by_t[gt], -1);
+        log_f[gt] = log(fmax(ski_advise_f(&total, -1, NULL, NULL), 1e-3));
+        ski_advise_add(&total, &by_t[gt], 1);
+    }
+    if (groups_t > 1) var[1] = ski_advise_jack(log_f, groups_t);
+
+    for (b = 0; b < 3; b++) {                                           /* Satterthwaite: (sum v)^2 / sum (v^2 / (groups - 1)) */
+        size_t groups = b == 0 ? groups_q : b == 1 ? groups_t : (size_t)SKI_PARTS;
+        v += var[b];
+        if (groups > 1) dof += var[b] * var[b] / (double)(groups - 1);
+    }
+    dof = dof > 0 ? v * v / dof : 1e9;
+    half = sqrt(v) * (1.95996 + 2.3723 / dof + 2.8225 / (dof * dof) + 2.556 / (dof * dof * dof));   /* t quantile, 97.5% */
+    f_low = f * exp(-half); f_high = f * exp(half);
+
+    odds = (double)(part * SKI_PARTS) * (target_r * target_r / (1 - target_r * target_r));          /* F - 1 = V/N, in proportion to d */
+    if (f > 1)      { advice->d      = odds / (f - 1);      advice->r_at_d = sqrt(1 - 1 / f); }
+    if (f_low > 1)  { advice->d_high = odds / (f_low - 1);  advice->r_low  = sqrt(1 - 1 / f_low); }
+    if (f_high > 1) { advice->d_low  = odds / (f_high - 1); advice->r_high = sqrt(1 - 1 / f_high); }
+    else              advice->d_low  = (double)INFINITY;
+    return f > 1 ? SKETCH_OK : SKETCH_E_CONVERGE;
+}
+
 /* // >>stop   stop here if you only want the API ==================================================== */
 #ifdef __cplusplus
 }
@@ -419,8 +979,20 @@ SKETCH_API sketch_status sketch_store_close (sketch_store *store);              
 #define SKETCH_SELF "sketch.h"
 #endif
 
-#include <math.h>
-#include <string.h>
+#ifndef SKETCH_NO_STDIO
+#  include <errno.h>
+#  include <stdio.h>
+#  include <stdlib.h>
+#  include <time.h>
+#  ifndef _WIN32
+#    include <dirent.h>
+#    include <fcntl.h>
+#    include <sys/mman.h>
+#    include <sys/stat.h>
+#    include <sys/types.h>
+#    include <unistd.h>
+#  endif
+#endif
 #if defined(SKETCH_MALLOC) != defined(SKETCH_FREE)
 #error "sketch.h: define both of SKETCH_MALLOC and SKETCH_FREE, or neither"
 #endif
@@ -780,7 +1352,7 @@ SKETCH_API sketch_status sketch_selftest(sketch_isa isa) {
    A plan is one allocation: the struct, then its tables. ski_setup does all the thinking and allocates nothing; sketch_measure, sketch_create and
    sketch_work_create agree because they all ask it. */
 #define SKI_TRAILING  1024u        /* Kronecker factor size, paper appendix */
-#define SKI_TILE      32u          /* columns of a Kronecker tile */
+#define SKI_KRON_TILE      32u          /* columns of a Kronecker tile */
 #define SKI_MAX_BATCH 8u           /* vectors that share one pass over the random numbers */
 
 struct sketch_plan {
@@ -920,7 +1492,7 @@ static sketch_status ski_setup(const sketch_desc *q, sketch_plan *p) {
 
     /* block length */
     t = ski_pow2_at_least(n);
-    L = SKI_MIN((uint64_t)1 << 15, t);
+    L = SKI_MIN((uint64_t)1 << (q->precond == SKETCH_PRECOND_Q ? 12 : 15), t);       /* Q: few rows kept of its leading factor cost fidelity (one coordinate, d = 1024: spread 0.35 at 2^15, 0.08 at 2^12) */
     if (q->algo == SKETCH_QK) {
         uint64_t b[3], r[3] = { 0, 0, 0 };
         ski_qk_factors(n, b);
@@ -968,15 +1540,15 @@ static sketch_status ski_setup(const sketch_desc *q, sketch_plan *p) {
         for (f = 0; f < p->nfac; f++) p->info.factor_in[f] = f ? SKI_TRAILING : L >> 10 * (p->nfac - 1);
         if (q->precond == SKETCH_PRECOND_Q) {
             uint32_t cut[SKETCH_MAX_FACTORS];
-            p->info.nfactors = ski_cut_log2(l2, 6, cut);
+            p->info.nfactors = ski_cut_log2(l2, 8, cut);
             for (f = 0; f < p->info.nfactors; f++) {
                 p->info.factor_in[f] = (uint64_t)1 << cut[f];
                 p->table_floats += (size_t)4 << 2 * cut[f];          /* Q1, Q1^T, Q2, Q2^T */
             }
-            p->aux_floats = 2 * 64 * SKI_TILE;
+            p->aux_floats = 2 * 256 * SKI_KRON_TILE;
         } else if (q->precond == SKETCH_PRECOND_F) {
             p->table_floats = 512;                                    /* cos, sin of 2 pi k/1024, k < 256 */
-            p->aux_floats = (size_t)SKI_TRAILING * SKI_TILE;
+            p->aux_floats = (size_t)SKI_TRAILING * SKI_KRON_TILE;
         }
         for (f = 0; f < p->info.nfactors; f++) p->info.factor_out[f] = p->info.factor_in[f];
         if (q->algo == SKETCH_AFFD) {
@@ -1355,29 +1927,29 @@ static size_t ski_lead(const sketch_plan *p, const uint16_t *perm, size_t j) {
 
 static int ski_odd(size_t x) { x ^= x >> 16; x ^= x >> 8; x ^= x >> 4; x ^= x >> 2; x ^= x >> 1; return (int)(x & 1); }   /* parity of an index below 2^32 */
 
-/* Kronecker product of Hartley (mats NULL, unnormalised) or given matrices, in place: for each factor, tiles of up to SKI_TILE columns are copied out, transformed, copied back. */
+/* Kronecker product of Hartley (mats NULL, unnormalised) or given matrices, in place: for each factor, tiles of up to SKI_KRON_TILE columns are copied out, transformed, copied back. */
 static void ski_kron(const sketch_plan *p, float *x, const float *mats, int transpose, float *aux) {
     size_t inner = (size_t)p->L, f;
     for (f = 0; f < p->info.nfactors; f++) {
         size_t b = (size_t)p->info.factor_in[f], cols = (size_t)p->L / b, q, i, j;
         const float *m = mats ? mats + (transpose ? b * b : 0) : NULL;
         inner /= b;
-        for (q = 0; q < cols; q += SKI_TILE) {
-            size_t base[SKI_TILE], w = SKI_MIN(cols - q, (size_t)SKI_TILE);
+        for (q = 0; q < cols; q += SKI_KRON_TILE) {
+            size_t base[SKI_KRON_TILE], w = SKI_MIN(cols - q, (size_t)SKI_KRON_TILE);
             float *out = aux;
             for (j = 0; j < w; j++) base[j] = (q + j) / inner * b * inner + (q + j) % inner;
             for (i = 0; i < b; i++) {
                 size_t row = i, t = b;
                 if (!mats) for (row = 0, j = i; t > 1; t /= 2, j /= 2) row = row * 2 + j % 2;       /* bit-reversed */
-                for (j = 0; j < w; j++) aux[row * SKI_TILE + j] = x[base[j] + i * inner];
-                for (; j < SKI_TILE; j++) aux[row * SKI_TILE + j] = 0.0f;
+                for (j = 0; j < w; j++) aux[row * SKI_KRON_TILE + j] = x[base[j] + i * inner];
+                for (; j < SKI_KRON_TILE; j++) aux[row * SKI_KRON_TILE + j] = 0.0f;
             }
             if (mats) {
-                out = aux + b * SKI_TILE;
-                memset(out, 0, b * SKI_TILE * sizeof(float));
-                p->k->gemm(b, SKI_TILE, b, m, b, aux, SKI_TILE, out, SKI_TILE);
-            } else p->k->hartley(aux, b, SKI_TILE, p->table);
-            for (i = 0; i < b; i++) for (j = 0; j < w; j++) x[base[j] + i * inner] = out[i * SKI_TILE + j];
+                out = aux + b * SKI_KRON_TILE;
+                memset(out, 0, b * SKI_KRON_TILE * sizeof(float));
+                p->k->gemm(b, SKI_KRON_TILE, b, m, b, aux, SKI_KRON_TILE, out, SKI_KRON_TILE);
+            } else p->k->hartley(aux, b, SKI_KRON_TILE, p->table);
+            for (i = 0; i < b; i++) for (j = 0; j < w; j++) x[base[j] + i * inner] = out[i * SKI_KRON_TILE + j];
         }
         if (mats) mats += 2 * b * b;
     }
@@ -1446,7 +2018,7 @@ static void ski_affd_t(const sketch_plan *p, ski_slot *s, const float *z, uint64
 }
 
 /* AFJL: sqrt(L/d) R_d G P T1 B. Schioppa 2024, eq. 7; no theorem. With H and few rows kept, row pi(q) of the leading factor is a signed sum of the block's rows: no
-   transform of length L, one of length 1024 for each kept row. Worst input: e_i + e_j, i = j mod d, in one block. */
+   transform of length L, one of length 1024 for each kept row. Worst input: e_i + e_j, i = j mod 1024, in one block. */
 static void ski_afjl(const sketch_plan *p, ski_slot *s, uint64_t b, size_t nb) {
     size_t L = (size_t)p->L, t = p->trailing, rows = (p->d + t - 1) / t, q, j, c, v;
     for (v = 0; v < nb; v++) {
@@ -2071,6 +2643,776 @@ SKETCH_API sketch_threads sketch_threads_openmp(void) {
     return t;
 }
 #endif
+
+/* // >>store =====================================================================================
+   A store is a directory. Integers and floats in it are little-endian; sums are CRC-32C (Castagnoli: reflected polynomial 0x82F63B78,
+   start and final xor ffffffff; of "123456789" it is e3069283), "hex" is lower case. Files with other names are ignored.
+
+   meta.json     Written once, never changed: to a temporary file meta-*.tmp, fsync, link to meta.json (rename where there are no hard
+                 links), fsync of the directory. Exactly these bytes, lines ended by \n, two spaces of indent:
+                     {
+                       "format": "sketch.h store",
+                       "version": 1,
+                       "operator": "sketch.h stream=1 algo=1 n=... ",   the text that the fingerprint hashes
+                       "fingerprint": "0123456789abcdef",               16 hex digits
+                       "d": 1024,
+                       "dtype": "f32",
+                       "scale": 5.6568542494923806,                     information: sketch_info.scale, %.17g
+                       "crc32c": "89abcdef"                             8 hex digits: of all bytes before this line
+                     }
+   seg-U.npy     Rows: npy 1.0, '<f4', C order, [count, d], 128 bytes of header, then the rows without gaps.
+   seg-U.idx.npy Index: npy 1.0, 128 bytes of header, then for row k of seg-U.npy the 16-byte record k:
+                 id <u8, row <u4 = CRC of the row's 4 d bytes, rec <u4 = CRC of the record's first 12 bytes.
+                 U: 1 to 40 of [0-9A-Za-z-]. Here: seconds since 1970, process, counter: so names sort by age.
+   Headers       93 'NUMPY' 01 00 76 00, then one of these texts, spaces to byte 126, \n at byte 127; %18 is count, right-aligned in 18 characters:
+                     {'descr': '<f4', 'fortran_order': False, 'shape': (%18, d), }
+                     {'descr': [('id', '<u8'), ('row', '<u4'), ('rec', '<u4')], 'fortran_order': False, 'shape': (%18,), }
+                 count never exceeds what is committed, and may lag behind it after a crash: for other readers, advice to us,
+                 and the only bytes that are overwritten: nonsense in them is no error.
+   Rows          A segment has as many rows as its index has valid records (rec is right) before the first invalid one, as far as
+                 those rows lie within seg-U.npy. What follows is the remainder of a crash, or a writer at work. Headers are checked
+                 (E_FORMAT) once there is a valid record; a shorter or unreadable beginning of a file is a crash at creation: 0 rows.
+   Order         Segments by name (strcmp), rows by position; a handle gives rows it discovers later the next free numbers.
+   Writing       A segment has one writer, the handle that created it (O_EXCL), and its bytes are written once, headers' counts
+                 excepted; nothing is ever truncated or deleted. Commit: rows, fdatasync; the first time also fdatasync of the index
+                 (header) and fsync of the directory; records, fdatasync; counts, rows' file first. Close syncs the counts.
+   Limits        Little-endian hosts (others: E_UNSUPPORTED, rows are mapped in place). 32-bit systems: _FILE_OFFSET_BITS=64 for files
+                 over 2 GB. A relative dir is looked up again at the first append and at refresh: do not chdir. A handle must not be used
+                 by a forked child (append and commit are E_STATE there). A file that somebody else truncates while it is mapped is SIGBUS.
+
+   includes: errno.h, stdio.h, stdlib.h, string.h, time.h; dirent.h, fcntl.h, sys/mman.h, sys/stat.h, sys/types.h, unistd.h (not on _WIN32) */
+#ifndef SKETCH_NO_STDIO
+#ifdef _WIN32
+
+SKETCH_API sketch_status sketch_store_open(const char *dir, const sketch_plan *plan, sketch_store **store) {
+    (void)plan;
+    if (!store) return SKETCH_E_ARG;
+    *store = NULL;
+    return dir && *dir ? SKETCH_E_UNSUPPORTED : SKETCH_E_ARG;
+}
+SKETCH_API sketch_status sketch_store_append(sketch_store *s, const uint64_t *ids, const float *rows, size_t nrows) {
+    (void)s; (void)ids; (void)rows; (void)nrows; return SKETCH_E_ARG;
+}
+SKETCH_API sketch_status sketch_store_commit(sketch_store *s)              { (void)s; return SKETCH_E_ARG; }
+SKETCH_API sketch_status sketch_store_refresh(sketch_store *s)             { (void)s; return SKETCH_E_ARG; }
+SKETCH_API uint64_t      sketch_store_count(const sketch_store *s)         { (void)s; return 0; }
+SKETCH_API uint64_t      sketch_store_dim(const sketch_store *s)           { (void)s; return 0; }
+SKETCH_API uint64_t      sketch_store_fingerprint(const sketch_store *s)   { (void)s; return 0; }
+SKETCH_API int           sketch_store_has(const sketch_store *s, uint64_t id) { (void)s; (void)id; return 0; }
+SKETCH_API sketch_status sketch_store_rows(const sketch_store *s, uint64_t first, uint64_t *nrows, const float **rows, const uint64_t **ids) {
+    (void)s; (void)first;
+    if (nrows) *nrows = 0;
+    if (rows)  *rows = NULL;
+    if (ids)   *ids = NULL;
+    return SKETCH_E_ARG;
+}
+SKETCH_API sketch_status sketch_store_verify(sketch_store *s, uint64_t *bad) { (void)s; if (bad) *bad = 0; return SKETCH_E_ARG; }
+SKETCH_API sketch_status sketch_store_close(sketch_store *s)               { (void)s; return SKETCH_OK; }
+
+#else
+
+/* The seam: all that can fail outside of this file; tests replace these to fail, write less, or cut the power. */
+#ifndef SKI_OPEN
+#  define SKI_OPEN(path, flags, mode) open(path, flags, mode)
+#endif
+#ifndef SKI_READ
+#  define SKI_READ(fd, buf, n) read(fd, buf, n)
+#endif
+#ifndef SKI_WRITE
+#  define SKI_WRITE(fd, buf, n) write(fd, buf, n)
+#endif
+#ifndef SKI_FSYNC
+#  define SKI_FSYNC(fd) fsync(fd)
+#endif
+#ifndef SKI_FDATASYNC
+#  if defined(__linux__)
+#    define SKI_FDATASYNC(fd) fdatasync(fd)
+#  elif defined(F_FULLFSYNC)     /* Apple: fsync alone does not reach the medium */
+#    define SKI_FDATASYNC(fd) (fcntl(fd, F_FULLFSYNC) == 0 ? 0 : fsync(fd))
+#  else
+#    define SKI_FDATASYNC(fd) fsync(fd)
+#  endif
+#endif
+#ifndef SKI_LINK
+#  define SKI_LINK(from, to) link(from, to)
+#endif
+#ifndef SKI_MMAP
+#  define SKI_MMAP(len, fd) mmap(NULL, len, PROT_READ, MAP_SHARED, fd, 0)
+#endif
+
+/* glibc hides these two under -std=c99, whatever we define, if the user has included a header before; the rest of what is called
+   here it always declares. (Declaring a function again as it was declared is allowed.) */
+#ifdef __cplusplus
+extern "C" {
+#endif
+int fsync(int fd);
+#ifdef __linux__
+int fdatasync(int fd);
+#endif
+#ifdef __cplusplus
+}
+#endif
+
+enum { SKI_STORE_HEAD = 128, SKI_STORE_REC = 16, SKI_STORE_BATCH = 512 /* records read at once */, SKI_STORE_NAME = 48, SKI_STORE_TEXT = 512 };
+
+typedef struct ski_store_seg {      /* one segment, ours or another writer's */
+    char           name[SKI_STORE_NAME];   /* "seg-U" */
+    uint64_t       rows;            /* committed and mapped */
+    uint64_t       claimed;         /* what its index says there should be: valid records, or the header's count if that is more */
+    uint64_t      *ids;             /* [rows], in our own segment [rows + pending] */
+    size_t         cap;
+    unsigned char *map;             /* the rows' file, up to the last committed row; NULL if there is none */
+    size_t         map_len;
+} ski_store_seg;
+
+typedef struct ski_store_run {      /* rows base .. base+count-1 of the store are rows first .. of seg */
+    uint64_t       base, first, count;
+    ski_store_seg *seg;
+} ski_store_run;
+
+struct sketch_store {
+    uint64_t        d, row_bytes, fingerprint, count;
+    ski_store_seg **segs;           /* sorted by name */
+    size_t          nsegs, segs_cap;
+    ski_store_run  *runs;           /* by base */
+    size_t          nruns, runs_cap;
+    uint64_t       *set;            /* ids: open addressing, linear probing, 2^set_log slots, at most 3/4 full; 0 marks a free slot */
+    size_t          set_used;
+    unsigned        set_log;
+    int             set_zero;       /* is id 0 in the set? */
+    int             writable, failed;
+    long            pid;            /* of the process that opened */
+    ski_store_seg  *own;            /* the segment we write, NULL before the first append */
+    int             data_fd, idx_fd;
+    unsigned char  *recs;           /* [pending]: index records of rows that are appended but not yet committed */
+    size_t          pending, recs_cap;
+    char           *dir, *path[2];  /* path: scratch for ski_store_path */
+    uint32_t        crc[8][256];
+};
+
+/* ---- small parts ---- */
+static void ski_store_crc_init(sketch_store *s) {
+    uint32_t i, j, c;
+    for (i = 0; i < 256; i++) {
+        for (c = i, j = 0; j < 8; j++) c = (c >> 1) ^ (0x82F63B78u & (0u - (c & 1u)));
+        s->crc[0][i] = c;
+    }
+    for (j = 1; j < 8; j++)
+        for (i = 0; i < 256; i++) s->crc[j][i] = (s->crc[j-1][i] >> 8) ^ s->crc[0][s->crc[j-1][i] & 255u];
+}
+static uint32_t ski_store_crc(const sketch_store *s, const void *data, size_t n) {   /* 8 bytes a step, little-endian loads */
+    const unsigned char *p = (const unsigned char *)data;
+    uint32_t c = 0xFFFFFFFFu, a, b;
+    for (; n >= 8; n -= 8, p += 8) {
+        memcpy(&a, p, 4);
+        memcpy(&b, p + 4, 4);
+        a ^= c;
+        c = s->crc[7][a & 255u] ^ s->crc[6][(a >> 8) & 255u] ^ s->crc[5][(a >> 16) & 255u] ^ s->crc[4][a >> 24]
+          ^ s->crc[3][b & 255u] ^ s->crc[2][(b >> 8) & 255u] ^ s->crc[1][(b >> 16) & 255u] ^ s->crc[0][b >> 24];
+    }
+    for (; n; n--, p++) c = (c >> 8) ^ s->crc[0][(c ^ *p) & 255u];
+    return ~c;
+}
+
+/* Room for `more` elements after the `used` ones: p itself, a larger copy (p is freed), or NULL (p is as it was). */
+static void *ski_store_grow(void *p, size_t *cap, size_t used, size_t more, size_t elem) {
+    size_t want;
+    void *q;
+    if (more <= *cap - used) return p;
+    if (more > SIZE_MAX / elem - used) return NULL;
+    want = used + more;
+    if (*cap <= SIZE_MAX / elem / 2 && want < *cap * 2) want = *cap * 2;
+    if (want < 16 && 16 <= SIZE_MAX / elem) want = 16;
+    q = SKETCH_MALLOC(want * elem);
+    if (!q) return NULL;
+    if (used) memcpy(q, p, used * elem);
+    if (p) SKETCH_FREE(p);
+    *cap = want;
+    return q;
+}
+
+static const char *ski_store_path(sketch_store *s, int which, const char *name, const char *ext) {
+    size_t nd = strlen(s->dir), nn = strlen(name);
+    char *p = s->path[which];
+    memcpy(p, s->dir, nd);
+    p[nd] = '/';
+    memcpy(p + nd + 1, name, nn);
+    memcpy(p + nd + 1 + nn, ext, strlen(ext) + 1);
+    return p;
+}
+
+static int ski_store_openfd(const char *path, int flags) {
+    int fd;
+#ifdef O_CLOEXEC
+    do fd = SKI_OPEN(path, flags | O_CLOEXEC, 0666); while (fd < 0 && errno == EINTR);
+#else
+    do fd = SKI_OPEN(path, flags, 0666); while (fd < 0 && errno == EINTR);
+    if (fd >= 0) (void)fcntl(fd, F_SETFD, FD_CLOEXEC);
+#endif
+    return fd;
+}
+/* Opens a regular file to read. -1: there is none; -2: it cannot be opened. Never waits on a pipe with that name. */
+static int ski_store_openread(const char *path, uint64_t *size) {
+    struct stat st;
+    int fd = ski_store_openfd(path, O_RDONLY | O_NONBLOCK);
+    *size = 0;
+    if (fd < 0) return errno == ENOENT ? -1 : -2;
+    if (fstat(fd, &st) != 0) { close(fd); return -2; }
+    if (!S_ISREG(st.st_mode)) { close(fd); return -1; }
+    *size = st.st_size > 0 ? (uint64_t)st.st_size : 0;
+    return fd;
+}
+static int ski_store_get(int fd, uint64_t at, void *buf, size_t n, size_t *got) {    /* *got < n: end of file */
+    *got = 0;
+    if (lseek(fd, (off_t)at, SEEK_SET) < 0) return -1;
+    while (*got < n) {
+        ssize_t r = SKI_READ(fd, (char *)buf + *got, n - *got);
+        if (r < 0 && errno == EINTR) continue;
+        if (r < 0) return -1;
+        if (r == 0) break;
+        *got += (size_t)r;
+    }
+    return 0;
+}
+static int ski_store_put(int fd, uint64_t at, const void *buf, size_t n) {
+    const char *p = (const char *)buf;
+    if (lseek(fd, (off_t)at, SEEK_SET) < 0) return -1;
+    while (n) {
+        ssize_t r = SKI_WRITE(fd, p, n < ((size_t)1 << 30) ? n : (size_t)1 << 30);
+        if (r < 0 && errno == EINTR) continue;
+        if (r <= 0) return -1;
+        p += r;
+        n -= (size_t)r;
+    }
+    return 0;
+}
+static int ski_store_sync(int fd) {
+    int r;
+    do r = SKI_FDATASYNC(fd); while (r != 0 && errno == EINTR);
+    return r;
+}
+static int ski_store_sync_dir(const char *path) {
+    int r, fd = ski_store_openfd(path, O_RDONLY);
+    if (fd < 0) return errno == EACCES ? 0 : -1;            /* a parent that may be written but not read */
+    do r = SKI_FSYNC(fd); while (r != 0 && errno == EINTR);
+    if (r != 0 && errno == EINVAL) r = 0;                   /* file systems that cannot sync a directory */
+    close(fd);
+    return r;
+}
+/* A new file "<kind>-<seconds>-<pid>-<counter>" + ext (name is that without ext), and one with ext2 beside it, unless that is NULL. */
+static int ski_store_unique(sketch_store *s, const char *kind, const char *ext, const char *ext2, char *name, int *fd, int *fd2) {
+    unsigned long long t = (unsigned long long)time(NULL) % 10000000000000u;
+    unsigned k;
+    for (k = 0; k < 10000; k++) {
+        snprintf(name, SKI_STORE_NAME, "%s-%010llu-%010lu-%04u", kind, t, (unsigned long)s->pid, k);
+        *fd = ski_store_openfd(ski_store_path(s, 0, name, ext), O_RDWR | O_CREAT | O_EXCL);
+        if (*fd < 0 && errno == EEXIST) continue;
+        if (*fd < 0 || !ext2) return *fd;
+        *fd2 = ski_store_openfd(ski_store_path(s, 1, name, ext2), O_RDWR | O_CREAT | O_EXCL);
+        if (*fd2 >= 0 || errno != EEXIST) return *fd2;
+        unlink(s->path[0]);                                  /* a power cut kept the index of that name and lost its rows' file */
+        close(*fd);
+        *fd = -1;
+    }
+    return -1;
+}
+
+static void ski_store_header(const sketch_store *s, int idx, uint64_t count, unsigned char *h) {
+    char t[SKI_STORE_HEAD];
+    if (idx) snprintf(t, sizeof t, "{'descr': [('id', '<u8'), ('row', '<u4'), ('rec', '<u4')], 'fortran_order': False, 'shape': (%18llu,), }", (unsigned long long)count);
+    else     snprintf(t, sizeof t, "{'descr': '<f4', 'fortran_order': False, 'shape': (%18llu, %llu), }", (unsigned long long)count, (unsigned long long)s->d);
+    memset(h, ' ', SKI_STORE_HEAD);
+    memcpy(h, "\x93NUMPY\x01\x00\x76\x00", 10);
+    memcpy(h + 10, t, strlen(t));
+    h[SKI_STORE_HEAD - 1] = '\n';
+}
+/* Is it, byte for byte, our header? But for the count, the only bytes that are ever overwritten: 0 if they are not a number. */
+static int ski_store_header_ok(const sketch_store *s, int idx, const unsigned char *h, uint64_t *count) {
+    unsigned char want[SKI_STORE_HEAD];
+    const size_t at = idx ? 103 : 61;
+    size_t i = at;
+    *count = 0;
+    while (i < at + 18 && h[i] == ' ') i++;
+    for (; i < at + 18 && h[i] >= '0' && h[i] <= '9'; i++) *count = *count * 10 + (uint64_t)(h[i] - '0');
+    if (i < at + 18) *count = 0;
+    ski_store_header(s, idx, 0, want);
+    return memcmp(h, want, at) == 0 && memcmp(h + at + 18, want + at + 18, SKI_STORE_HEAD - at - 18) == 0;
+}
+
+/* ---- the set of ids ---- */
+static size_t ski_store_slot(const sketch_store *s, uint64_t id) {       /* where id is, or the free slot where it belongs */
+    size_t mask = ((size_t)1 << s->set_log) - 1, i = (size_t)(((id ^ (id >> 32)) * 0x9E3779B97F4A7C15u) >> (64 - s->set_log));
+    while (s->set[i] && s->set[i] != id) i = (i + 1) & mask;
+    return i;
+}
+static void ski_store_set_add(sketch_store *s, const uint64_t *ids, uint64_t n) {
+    for (; n; n--, ids++) {
+        size_t i;
+        if (!*ids) { s->set_zero = 1; continue; }
+        i = ski_store_slot(s, *ids);
+        if (!s->set[i]) { s->set[i] = *ids; s->set_used++; }
+    }
+}
+static sketch_status ski_store_set_reserve(sketch_store *s, uint64_t more) {
+    size_t old = s->set_log ? (size_t)1 << s->set_log : 0, i;
+    unsigned log = s->set_log ? s->set_log : 6;
+    uint64_t *was = s->set, *now;
+    if (more > SIZE_MAX / 32 || s->set_used > SIZE_MAX / 32) return SKETCH_E_MEMORY;
+    while (((size_t)1 << log) / 4 * 3 < s->set_used + more) log++;
+    if (log == s->set_log) return SKETCH_OK;
+    now = (uint64_t *)SKETCH_MALLOC(sizeof *now << log);
+    if (!now) return SKETCH_E_MEMORY;
+    memset(now, 0, sizeof *now << log);
+    s->set = now;
+    s->set_log = log;
+    for (i = 0; i < old; i++) if (was[i]) now[ski_store_slot(s, was[i])] = was[i];
+    if (was) SKETCH_FREE(was);
+    return SKETCH_OK;
+}
+
+/* ---- segments ---- */
+/* All that can fail before a segment may have `rows` rows: place for a run, and the new map. */
+static sketch_status ski_store_prepare(sketch_store *s, int fd, uint64_t rows, unsigned char **map) {
+    void *q = ski_store_grow(s->runs, &s->runs_cap, s->nruns, 1, sizeof *s->runs);
+    if (!q) return SKETCH_E_MEMORY;
+    s->runs = (ski_store_run *)q;
+    if (rows > (SIZE_MAX / 2 - SKI_STORE_HEAD) / s->row_bytes) return SKETCH_E_SIZE;
+    q = SKI_MMAP((size_t)(SKI_STORE_HEAD + rows * s->row_bytes), fd);
+    if (q == MAP_FAILED) return errno == ENOMEM || errno == EAGAIN ? SKETCH_E_MEMORY : SKETCH_E_IO;
+    *map = (unsigned char *)q;
+    return SKETCH_OK;
+}
+static void ski_store_accept(sketch_store *s, ski_store_seg *g, uint64_t rows, unsigned char *map) {
+    ski_store_run *r = s->nruns ? &s->runs[s->nruns - 1] : NULL;
+    uint64_t more = rows - g->rows;
+    if (g->map) munmap(g->map, g->map_len);
+    g->map = map;
+    g->map_len = (size_t)(SKI_STORE_HEAD + rows * s->row_bytes);
+    if (!r || r->seg != g) {
+        r = &s->runs[s->nruns++];
+        r->base = s->count; r->first = g->rows; r->count = 0; r->seg = g;
+    }
+    r->count += more;
+    s->count += more;
+    g->rows = rows;
+}
+/* Finds what another writer has added to its segment. */
+static sketch_status ski_store_scan(sketch_store *s, ski_store_seg *g) {
+    unsigned char buf[SKI_STORE_BATCH * SKI_STORE_REC], *map = NULL;
+    uint64_t size, nrec, valid = g->rows, rows, claimed, count = 0;
+    size_t got, i, n;
+    int ok, end = 0, fd = ski_store_openread(ski_store_path(s, 0, g->name, ".idx.npy"), &size);
+    sketch_status st = SKETCH_OK;
+    if (fd < 0) return fd == -1 ? SKETCH_OK : SKETCH_E_IO;
+    nrec = size < SKI_STORE_HEAD ? 0 : (size - SKI_STORE_HEAD) / SKI_STORE_REC;
+    if (ski_store_get(fd, 0, buf, SKI_STORE_HEAD, &got) != 0) { close(fd); return SKETCH_E_IO; }
+    ok = got == SKI_STORE_HEAD && ski_store_header_ok(s, 1, buf, &count);
+    while (!end && valid < nrec) {                           /* memory grows with valid records, not with the file's size */
+        void *q;
+        n = nrec - valid < SKI_STORE_BATCH ? (size_t)(nrec - valid) : (size_t)SKI_STORE_BATCH;
+        if (ski_store_get(fd, SKI_STORE_HEAD + valid * SKI_STORE_REC, buf, n * SKI_STORE_REC, &got) != 0) { st = SKETCH_E_IO; break; }
+        end = got < n * SKI_STORE_REC;
+        n = got / SKI_STORE_REC;
+        q = ski_store_grow(g->ids, &g->cap, (size_t)valid, n, sizeof *g->ids);
+        if (!q) { st = SKETCH_E_MEMORY; break; }
+        g->ids = (uint64_t *)q;
+        for (i = 0; i < n; i++) {
+            uint32_t c;
+            memcpy(&c, buf + i * SKI_STORE_REC + 12, 4);
+            if (c != ski_store_crc(s, buf + i * SKI_STORE_REC, 12)) { end = 1; break; }
+            memcpy(&g->ids[valid++], buf + i * SKI_STORE_REC, 8);
+        }
+    }
+    close(fd);
+    if (st != SKETCH_OK) return st;
+    if (valid && !ok) return SKETCH_E_FORMAT;
+    claimed = ok && count > valid ? count : valid;
+    if (valid == g->rows) { g->claimed = claimed; return SKETCH_OK; }
+
+    fd = ski_store_openread(ski_store_path(s, 0, g->name, ".npy"), &size);
+    if (fd == -2) return SKETCH_E_IO;
+    rows = size < SKI_STORE_HEAD ? 0 : (size - SKI_STORE_HEAD) / s->row_bytes;
+    if (rows > valid) rows = valid;
+    if (rows > g->rows) {
+        if (ski_store_get(fd, 0, buf, SKI_STORE_HEAD, &got) != 0) st = SKETCH_E_IO;
+        else if (got < SKI_STORE_HEAD || !ski_store_header_ok(s, 0, buf, &count)) st = SKETCH_E_FORMAT;
+        if (st == SKETCH_OK) st = ski_store_set_reserve(s, rows - g->rows);
+        if (st == SKETCH_OK) st = ski_store_prepare(s, fd, rows, &map);
+        if (st == SKETCH_OK) {
+            ski_store_set_add(s, g->ids + g->rows, rows - g->rows);
+            ski_store_accept(s, g, rows, map);
+        }
+    }
+    if (fd >= 0) close(fd);
+    if (st == SKETCH_OK) g->claimed = claimed;
+    return st;
+}
+static size_t ski_store_find(const sketch_store *s, const char *name) {  /* the first segment whose name is not less */
+    size_t lo = 0, hi = s->nsegs;
+    while (lo < hi) {
+        size_t mid = lo + (hi - lo) / 2;
+        if (strcmp(s->segs[mid]->name, name) < 0) lo = mid + 1; else hi = mid;
+    }
+    return lo;
+}
+static ski_store_seg *ski_store_seg_new(sketch_store *s) {               /* and a place for it in s->segs */
+    void *q = ski_store_grow(s->segs, &s->segs_cap, s->nsegs, 1, sizeof *s->segs);
+    ski_store_seg *g;
+    if (!q) return NULL;
+    s->segs = (ski_store_seg **)q;
+    g = (ski_store_seg *)SKETCH_MALLOC(sizeof *g);
+    if (g) memset(g, 0, sizeof *g);
+    return g;
+}
+static void ski_store_insert(sketch_store *s, ski_store_seg *g) {
+    size_t i = ski_store_find(s, g->name);
+    memmove(s->segs + i + 1, s->segs + i, (s->nsegs - i) * sizeof *s->segs);
+    s->segs[i] = g;
+    s->nsegs++;
+}
+/* Adds the directory's segments to s->segs; with only_look: E_FORMAT if there is one. */
+static sketch_status ski_store_list(sketch_store *s, int only_look) {
+    sketch_status st = SKETCH_OK;
+    struct dirent *e;
+    DIR *dir = opendir(s->dir);
+    if (!dir) return errno == ENOMEM ? SKETCH_E_MEMORY : SKETCH_E_IO;
+    while (st == SKETCH_OK && (errno = 0, e = readdir(dir)) != NULL) {
+        char name[SKI_STORE_NAME];
+        size_t i, n = strlen(e->d_name);
+        ski_store_seg *g;
+        if (n < 4 + 1 + 8 || n > 4 + 40 + 8 || memcmp(e->d_name, "seg-", 4) != 0 || strcmp(e->d_name + n - 8, ".idx.npy") != 0) continue;
+        memcpy(name, e->d_name, n - 8);
+        name[n - 8] = 0;
+        if (strspn(name, "0123456789-ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz") != n - 8) continue;
+        if (only_look) { st = SKETCH_E_FORMAT; break; }
+        i = ski_store_find(s, name);
+        if (i < s->nsegs && strcmp(s->segs[i]->name, name) == 0) continue;
+        g = ski_store_seg_new(s);
+        if (!g) { st = SKETCH_E_MEMORY; break; }
+        memcpy(g->name, name, n - 7);
+        ski_store_insert(s, g);
+    }
+    if (st == SKETCH_OK && errno != 0) st = SKETCH_E_IO;
+    closedir(dir);
+    return st;
+}
+
+/* ---- meta.json ---- */
+/* Matches the literal at *p, copies what follows up to the next `stop` to out. */
+static int ski_store_field(const char **p, const char *lit, char stop, char *out, size_t cap) {
+    size_t n = strlen(lit), k = 0;
+    if (strncmp(*p, lit, n) != 0) return 0;
+    for (*p += n; **p && **p != stop && (unsigned char)**p >= 32 && k + 1 < cap; ++*p) out[k++] = **p;
+    out[k] = 0;
+    return k > 0 && **p == stop;
+}
+/* *found = 0: there is no such file. op[SKI_STORE_TEXT] receives the operator's text. */
+static sketch_status ski_store_meta_read(sketch_store *s, char *op, int *found) {
+    char text[2 * SKI_STORE_TEXT], num[64], tail[64];
+    const char *p = text;
+    size_t got, n;
+    uint64_t size, v = 0;
+    int r, fd = ski_store_openread(ski_store_path(s, 0, "meta", ".json"), &size);
+    *found = fd != -1;
+    if (fd < 0) return fd == -1 ? SKETCH_OK : SKETCH_E_IO;
+    r = ski_store_get(fd, 0, text, sizeof text - 1, &got);
+    close(fd);
+    if (r != 0) return SKETCH_E_IO;
+    text[got] = 0;
+    if (!ski_store_field(&p, "{\n  \"format\": \"sketch.h store\",\n  \"version\": 1,\n  \"operator\": \"", '"', op, SKI_STORE_TEXT)) return SKETCH_E_FORMAT;
+    if (!ski_store_field(&p, "\",\n  \"fingerprint\": \"", '"', num, sizeof num) || strlen(num) != 16) return SKETCH_E_FORMAT;
+    for (n = 0; n < 16; n++) {
+        const char *hex = "0123456789abcdef", *h = strchr(hex, num[n]);
+        if (!h) return SKETCH_E_FORMAT;
+        v = v << 4 | (uint64_t)(h - hex);
+    }
+    s->fingerprint = v;
+    if (!ski_store_field(&p, "\",\n  \"d\": ", ',', num, sizeof num) || num[0] == '0') return SKETCH_E_FORMAT;
+    for (v = 0, n = 0; num[n]; n++) {
+        if (num[n] < '0' || num[n] > '9' || n >= 18) return SKETCH_E_FORMAT;
+        v = v * 10 + (uint64_t)(num[n] - '0');
+    }
+    if (v > SIZE_MAX / 16) return SKETCH_E_FORMAT;           /* so 4 d, and 128 + 4 d, are sizes */
+    s->d = v;
+    s->row_bytes = 4 * v;
+    if (!ski_store_field(&p, ",\n  \"dtype\": \"f32\",\n  \"scale\": ", ',', num, sizeof num) || strncmp(p, ",\n", 2) != 0) return SKETCH_E_FORMAT;
+    p += 2;
+    snprintf(tail, sizeof tail, "  \"crc32c\": \"%08lx\"\n}\n", (unsigned long)ski_store_crc(s, text, (size_t)(p - text)));
+    return (size_t)(text + got - p) == strlen(tail) && strcmp(p, tail) == 0 ? SKETCH_OK : SKETCH_E_FORMAT;
+}
+static sketch_status ski_store_meta_create(sketch_store *s, const char *op, const sketch_info *info) {
+    char text[2 * SKI_STORE_TEXT], scale[64], name[SKI_STORE_NAME], *p;
+    int n, fd, bad;
+    size_t len;
+    if (mkdir(s->dir, 0777) != 0 && errno != EEXIST) return SKETCH_E_IO;
+    p = s->path[0];                                          /* the parent's entry for dir must be on disk too */
+    memcpy(p, s->dir, strlen(s->dir) + 1);
+    for (len = strlen(p); len > 1 && p[len - 1] == '/'; len--) {}
+    while (len && p[len - 1] != '/') len--;
+    if (len) p[len] = 0; else memcpy(p, ".", 2);
+    if (ski_store_sync_dir(p) != 0) return SKETCH_E_IO;
+
+    snprintf(scale, sizeof scale, "%.17g", info->scale);
+    for (p = scale; *p; p++) if (!strchr("0123456789+-e", *p)) *p = '.';     /* the locale's decimal comma */
+    n = snprintf(text, sizeof text - 64, "{\n  \"format\": \"sketch.h store\",\n  \"version\": 1,\n  \"operator\": \"%s\",\n  \"fingerprint\": \"%016llx\",\n"
+                 "  \"d\": %llu,\n  \"dtype\": \"f32\",\n  \"scale\": %s,\n", op, (unsigned long long)info->fingerprint, (unsigned long long)info->d, scale);
+    if (n < 0 || (size_t)n >= sizeof text - 64) return SKETCH_E_SIZE;
+    len = (size_t)n;
+    len += (size_t)snprintf(text + len, 64, "  \"crc32c\": \"%08lx\"\n}\n", (unsigned long)ski_store_crc(s, text, len));
+
+    if (ski_store_unique(s, "meta", ".tmp", NULL, name, &fd, NULL) < 0) return SKETCH_E_IO;
+    bad = ski_store_put(fd, 0, text, len) != 0 || ski_store_sync(fd) != 0;
+    bad |= close(fd) != 0;
+    (void)ski_store_path(s, 1, "meta", ".json");
+    if (!bad && SKI_LINK(s->path[0], s->path[1]) != 0 && errno != EEXIST) bad = rename(s->path[0], s->path[1]) != 0;
+    unlink(s->path[0]);                                      /* EEXIST: somebody else was faster: theirs is read next */
+    if (!bad) bad = ski_store_sync_dir(ski_store_path(s, 0, ".", "")) != 0;
+    return bad ? SKETCH_E_IO : SKETCH_OK;
+}
+
+/* ---- the API ---- */
+static void ski_store_free(sketch_store *s) {
+    size_t i;
+    for (i = 0; i < s->nsegs; i++) {
+        if (s->segs[i]->map) munmap(s->segs[i]->map, s->segs[i]->map_len);
+        if (s->segs[i]->ids) SKETCH_FREE(s->segs[i]->ids);
+        SKETCH_FREE(s->segs[i]);
+    }
+    if (s->segs) SKETCH_FREE(s->segs);
+    if (s->runs) SKETCH_FREE(s->runs);
+    if (s->set)  SKETCH_FREE(s->set);
+    if (s->recs) SKETCH_FREE(s->recs);
+    if (s->dir)  SKETCH_FREE(s->dir);
+    SKETCH_FREE(s);
+}
+SKETCH_API sketch_status sketch_store_open(const char *dir, const sketch_plan *plan, sketch_store **store) {
+    char want[SKI_STORE_TEXT], op[SKI_STORE_TEXT];
+    const uint16_t one = 1;
+    sketch_info info;
+    sketch_store *s;
+    sketch_status st;
+    size_t len;
+    int found;
+    if (!store) return SKETCH_E_ARG;
+    *store = NULL;
+    if (!dir || !*dir) return SKETCH_E_ARG;
+    if (*(const unsigned char *)&one != 1) return SKETCH_E_UNSUPPORTED;
+    info = sketch_query(plan);
+    if (plan && ski_plan_name(plan, want, sizeof want) < 0) return SKETCH_E_ARG;
+    len = strlen(dir);
+    s = (sketch_store *)SKETCH_MALLOC(sizeof *s);
+    if (!s) return SKETCH_E_MEMORY;
+    memset(s, 0, sizeof *s);
+    s->dir = (char *)SKETCH_MALLOC(3 * (len + 80));
+    if (!s->dir) { ski_store_free(s); return SKETCH_E_MEMORY; }
+    memcpy(s->dir, dir, len + 1);
+    s->path[0] = s->dir + len + 80;
+    s->path[1] = s->path[0] + len + 80;
+    s->data_fd = s->idx_fd = -1;
+    s->writable = plan != NULL;
+    s->pid = (long)getpid();
+    ski_store_crc_init(s);
+
+    st = ski_store_meta_read(s, op, &found);
+    if (st == SKETCH_OK && !found && plan) {
+        st = ski_store_list(s, 1);                           /* rows whose meta.json is lost are not ours to adopt */
+        if (st == SKETCH_E_IO && errno == ENOENT) st = SKETCH_OK;
+        if (st == SKETCH_OK) st = ski_store_meta_create(s, want, &info);
+        if (st == SKETCH_OK || st == SKETCH_E_FORMAT) {      /* FORMAT: or another process made both just now */
+            st = ski_store_meta_read(s, op, &found);
+            if (st == SKETCH_OK && !found) st = SKETCH_E_FORMAT;
+        }
+    } else if (st == SKETCH_OK && !found) {
+        struct stat sb;
+        st = stat(s->dir, &sb) == 0 && S_ISDIR(sb.st_mode) ? SKETCH_E_FORMAT : SKETCH_E_IO;
+    }
+    if (st == SKETCH_OK && plan && (s->fingerprint != info.fingerprint || s->d != info.d || strcmp(op, want) != 0)) st = SKETCH_E_FORMAT;
+    if (st == SKETCH_OK) st = sketch_store_refresh(s);
+    if (st != SKETCH_OK) { ski_store_free(s); return st; }
+    *store = s;
+    return SKETCH_OK;
+}
+SKETCH_API sketch_status sketch_store_refresh(sketch_store *s) {
+    sketch_status st;
+    size_t i;
+    if (!s) return SKETCH_E_ARG;
+    st = ski_store_list(s, 0);
+    for (i = 0; st == SKETCH_OK && i < s->nsegs; i++)
+        if (s->segs[i] != s->own) st = ski_store_scan(s, s->segs[i]);
+    return st;
+}
+
+/* After a failed write or sync nobody knows what the file holds (the kernel may have dropped the pages), so nothing more is written. */
+static sketch_status ski_store_fail(sketch_store *s) {
+    size_t i;
+    s->failed = 1;
+    s->pending = 0;
+    if (s->set) memset(s->set, 0, sizeof *s->set << s->set_log);         /* has() forgets what was not committed */
+    s->set_used = 0;
+    s->set_zero = 0;
+    for (i = 0; i < s->nsegs; i++) ski_store_set_add(s, s->segs[i]->ids, s->segs[i]->rows);
+    return SKETCH_E_IO;
+}
+static int ski_store_segment_create(sketch_store *s, ski_store_seg *g) {
+    unsigned char h[SKI_STORE_HEAD];
+    if (ski_store_unique(s, "seg", ".npy", ".idx.npy", g->name, &s->data_fd, &s->idx_fd) < 0) return -1;
+    ski_store_header(s, 0, 0, h);
+    if (ski_store_put(s->data_fd, 0, h, sizeof h) != 0) return -1;
+    ski_store_header(s, 1, 0, h);
+    return ski_store_put(s->idx_fd, 0, h, sizeof h);
+}
+SKETCH_API sketch_status sketch_store_append(sketch_store *s, const uint64_t *ids, const float *rows, size_t nrows) {
+    const uint64_t file_max = sizeof(off_t) < 8 ? 0x7FFFFFFFu : 0x7FFFFFFFFFFFFFFFu;
+    const uint64_t max = file_max < SIZE_MAX / 2 ? file_max : SIZE_MAX / 2;
+    uint64_t limit, total;
+    ski_store_seg *g;
+    size_t i;
+    void *q;
+    if (!s || !ids || !rows || !nrows) return SKETCH_E_ARG;
+    if (!s->writable || s->failed || s->pid != (long)getpid()) return SKETCH_E_STATE;
+    total = s->own ? s->own->rows + s->pending : 0;
+    limit = (max - SKI_STORE_HEAD) / s->row_bytes;
+    if (limit > max / 32) limit = max / 32;                  /* d < 4: the index is the longer file */
+    if (nrows > limit - total) return SKETCH_E_SIZE;
+
+    q = ski_store_grow(s->recs, &s->recs_cap, s->pending, nrows, SKI_STORE_REC);     /* memory first: E_MEMORY changes nothing */
+    if (!q) return SKETCH_E_MEMORY;
+    s->recs = (unsigned char *)q;
+    if (ski_store_set_reserve(s, nrows) != SKETCH_OK) return SKETCH_E_MEMORY;
+    g = s->own ? s->own : ski_store_seg_new(s);
+    if (!g) return SKETCH_E_MEMORY;
+    q = ski_store_grow(g->ids, &g->cap, (size_t)total, nrows, sizeof *g->ids);
+    if (!q) { if (!s->own) SKETCH_FREE(g); return SKETCH_E_MEMORY; }
+    g->ids = (uint64_t *)q;
+    if (!s->own) {
+        int bad = ski_store_segment_create(s, g);
+        s->own = g;
+        ski_store_insert(s, g);
+        if (bad) return ski_store_fail(s);
+    }
+    if (ski_store_put(s->data_fd, SKI_STORE_HEAD + total * s->row_bytes, rows, nrows * (size_t)s->row_bytes) != 0) return ski_store_fail(s);
+    for (i = 0; i < nrows; i++) {
+        unsigned char *r = s->recs + (s->pending + i) * SKI_STORE_REC;
+        uint32_t c = ski_store_crc(s, rows + i * (size_t)s->d, (size_t)s->row_bytes);
+        memcpy(r, &ids[i], 8);
+        memcpy(r + 8, &c, 4);
+        c = ski_store_crc(s, r, 12);
+        memcpy(r + 12, &c, 4);
+    }
+    memcpy(g->ids + total, ids, nrows * sizeof *ids);
+    ski_store_set_add(s, ids, nrows);
+    s->pending += nrows;
+    return SKETCH_OK;
+}
+static sketch_status ski_store_flush(sketch_store *s, int closing) {
+    unsigned char h[SKI_STORE_HEAD], *map = NULL;
+    ski_store_seg *g = s->own;
+    uint64_t rows;
+    int bad;
+    if (s->failed || s->pid != (long)getpid()) return SKETCH_E_STATE;
+    if (!s->pending) return SKETCH_OK;
+    rows = g->rows + s->pending;
+    if (!closing) {                                          /* first what can fail and be tried again */
+        sketch_status st = ski_store_prepare(s, s->data_fd, rows, &map);
+        if (st != SKETCH_OK) return st;
+    }
+    bad = ski_store_sync(s->data_fd) != 0;
+    if (!bad && !g->rows) bad = ski_store_sync(s->idx_fd) != 0 || ski_store_sync_dir(ski_store_path(s, 0, ".", "")) != 0;
+    bad = bad || ski_store_put(s->idx_fd, SKI_STORE_HEAD + g->rows * SKI_STORE_REC, s->recs, s->pending * SKI_STORE_REC) != 0
+              || ski_store_sync(s->idx_fd) != 0;             /* from here on the rows survive */
+    if (!bad) {
+        ski_store_header(s, 0, rows, h);
+        bad = ski_store_put(s->data_fd, 0, h, sizeof h) != 0;
+        ski_store_header(s, 1, rows, h);
+        bad = bad || ski_store_put(s->idx_fd, 0, h, sizeof h) != 0;
+    }
+    if (bad) {
+        if (map) munmap(map, (size_t)(SKI_STORE_HEAD + rows * s->row_bytes));
+        return ski_store_fail(s);
+    }
+    s->pending = 0;
+    g->claimed = rows;
+    if (!closing) ski_store_accept(s, g, rows, map);
+    return SKETCH_OK;
+}
+SKETCH_API sketch_status sketch_store_commit(sketch_store *s) { return s ? ski_store_flush(s, 0) : SKETCH_E_ARG; }
+
+SKETCH_API sketch_status sketch_store_close(sketch_store *s) {
+    sketch_status st = SKETCH_OK;
+    if (!s) return SKETCH_OK;
+    if (s->failed || s->pending) st = ski_store_flush(s, 1);
+    if (st == SKETCH_OK && s->own && s->pid == (long)getpid() && (ski_store_sync(s->data_fd) != 0 || ski_store_sync(s->idx_fd) != 0)) st = SKETCH_E_IO;
+    if (s->data_fd >= 0 && close(s->data_fd) != 0 && st == SKETCH_OK) st = SKETCH_E_IO;
+    if (s->idx_fd >= 0 && close(s->idx_fd) != 0 && st == SKETCH_OK) st = SKETCH_E_IO;
+    ski_store_free(s);
+    return st;
+}
+
+SKETCH_API uint64_t sketch_store_count(const sketch_store *s)       { return s ? s->count : 0; }
+SKETCH_API uint64_t sketch_store_dim(const sketch_store *s)         { return s ? s->d : 0; }
+SKETCH_API uint64_t sketch_store_fingerprint(const sketch_store *s) { return s ? s->fingerprint : 0; }
+SKETCH_API int sketch_store_has(const sketch_store *s, uint64_t id) {
+    if (!s) return 0;
+    if (!id) return s->set_zero;
+    return s->set && s->set[ski_store_slot(s, id)] != 0;
+}
+SKETCH_API sketch_status sketch_store_rows(const sketch_store *s, uint64_t first, uint64_t *nrows, const float **rows, const uint64_t **ids) {
+    const ski_store_run *r;
+    size_t lo = 0, hi;
+    uint64_t k;
+    if (nrows) *nrows = 0;
+    if (rows)  *rows = NULL;
+    if (ids)   *ids = NULL;
+    if (!s || !nrows || !rows || !ids) return SKETCH_E_ARG;
+    if (first >= s->count) return SKETCH_E_SIZE;
+    for (hi = s->nruns; hi - lo > 1; ) {                     /* the last run with base <= first */
+        size_t mid = lo + (hi - lo) / 2;
+        if (s->runs[mid].base <= first) lo = mid; else hi = mid;
+    }
+    r = &s->runs[lo];
+    k = first - r->base;
+    *nrows = r->count - k;
+    *rows = (const float *)(const void *)(r->seg->map + SKI_STORE_HEAD + (r->first + k) * s->row_bytes);
+    *ids = r->seg->ids + r->first + k;
+    return SKETCH_OK;
+}
+SKETCH_API sketch_status sketch_store_verify(sketch_store *s, uint64_t *bad_rows) {
+    unsigned char buf[SKI_STORE_BATCH * SKI_STORE_REC];
+    uint64_t bad = 0, size, k;
+    size_t i, n, j, got;
+    if (bad_rows) *bad_rows = 0;
+    if (!s || !bad_rows) return SKETCH_E_ARG;
+    for (i = 0; i < s->nsegs; i++) {
+        const ski_store_seg *g = s->segs[i];
+        uint64_t have;
+        int fd;
+        bad += g->claimed - g->rows;                         /* committed once, not to be found now */
+        if (!g->rows) continue;
+        fd = ski_store_openread(ski_store_path(s, 0, g->name, ".npy"), &size);   /* truncated since it was mapped: do not touch the rows */
+        if (fd < 0) return SKETCH_E_IO;
+        close(fd);
+        have = size < SKI_STORE_HEAD ? 0 : (size - SKI_STORE_HEAD) / s->row_bytes;
+        fd = ski_store_openread(ski_store_path(s, 0, g->name, ".idx.npy"), &size);
+        if (fd < 0) return SKETCH_E_IO;
+        for (k = 0; k < g->rows; k += n) {
+            n = g->rows - k < SKI_STORE_BATCH ? (size_t)(g->rows - k) : (size_t)SKI_STORE_BATCH;
+            if (ski_store_get(fd, SKI_STORE_HEAD + k * SKI_STORE_REC, buf, n * SKI_STORE_REC, &got) != 0) { close(fd); return SKETCH_E_IO; }
+            for (j = 0; j < n; j++) {
+                const unsigned char *r = buf + j * SKI_STORE_REC;
+                uint32_t row, rec;
+                memcpy(&row, r + 8, 4);
+                memcpy(&rec, r + 12, 4);
+                bad += (j + 1) * SKI_STORE_REC > got || k + j >= have || memcmp(r, &g->ids[k + j], 8) != 0 || rec != ski_store_crc(s, r, 12)
+                    || row != ski_store_crc(s, g->map + SKI_STORE_HEAD + (k + j) * s->row_bytes, (size_t)s->row_bytes);
+            }
+        }
+        close(fd);
+    }
+    *bad_rows = bad;
+    return SKETCH_OK;
+}
+#endif /* _WIN32 */
+#endif /* SKETCH_NO_STDIO */
 
 #if defined(__GNUC__) && !defined(__clang__)
 #  pragma GCC diagnostic pop

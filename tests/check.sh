@@ -1,0 +1,45 @@
+#!/bin/sh
+# Hygiene of the repository, in a second: one line a check, then `N passed, N failed`. From the repository root: sh tests/check.sh
+LC_ALL=C; export LC_ALL
+tmp=build/check; mkdir -p $tmp; : > $tmp/results
+# empty NAME: passes if its input is empty
+empty() {
+    cat > $tmp/found
+    if [ -s $tmp/found ]; then echo FAIL >> $tmp/results; echo "FAIL $1"; head -n 10 $tmp/found | sed 's/^/       /'; else echo ok >> $tmp/results; echo "ok   $1"; fi
+}
+
+awk '/^ CONTENTS/ { on = 1; next } on && /^ *$/ { exit } on' sketch.h | grep -oE '>>[a-z]+' | sort > $tmp/contents
+grep -oE '^(/\* )?// >>[a-z]+' sketch.h | grep -oE '>>[a-z]+' | sort > $tmp/markers
+{ [ -s $tmp/contents ] || echo "no CONTENTS in the manual"; diff $tmp/contents $tmp/markers; } |
+    empty "CONTENTS of the manual names the markers of sketch.h (<: in CONTENTS only, >: in the file only)"
+
+ls | grep -vxE 'sketch\.h|tests|examples|bench|Makefile|README\.md|LICENSE|build|demo-out' |
+    empty "the top level holds only what it should"
+
+{ grep -nE '#[ ]*define[ ]+([A-Za-z0-9_]*__|_[A-Z])' sketch.h
+  # every word that is reserved, less those that compilers and C libraries define
+  sed 's/"[^"]*"//g' sketch.h | grep -oE '\b([A-Za-z0-9_]*__[A-Za-z0-9_]*|_[A-Z][A-Za-z0-9_]*)' | sort -u |
+  grep -vxE '__(cplusplus|GNUC(_MINOR)?__|clang(_major)?__|x86_64__|i386__|linux__|APPLE__|attribute__|unused__|has_include|BYTE_ORDER__|ORDER_(LITTLE|BIG)_ENDIAN__|FAST_MATH__|SSE2__|builtin_[a-z0-9_]+|atomic_[a-z_]+|ATOMIC_[A-Z]+|cpuid(_count|ex)?|m(128|256|512)[id]?|asm__|volatile__|STDC_VERSION__|FILE__|func__|FLT_EVAL_METHOD__)|_(OPENMP|WIN32|MSC_VER|POSIX_[A-Z_]+|GNU_SOURCE|DEFAULT_SOURCE|FILE_OFFSET_BITS|Pragma|XCR_[A-Z_]+|MM_[A-Z_]+)'
+} | empty "no identifier of ours is a reserved one (double underscore, underscore and capital)"
+
+grep -nE '^#[ ]*define[ ]+[A-Za-z]' sketch.h | grep -vE 'define[ ]+(SKETCH_|SKI_|ski_|[VUQD]_|TAB_LOAD)' |
+    empty "macros are SKETCH_*, SKI_* or words of the vector vocabulary"
+
+for word in $(grep -oE '^#[ ]*define[ ]+([VUQD]_[A-Z0-9_]+|TAB_LOAD|ski_[a-z0-9_]+)' sketch.h | sed 's/.*define *//' | sort -u); do
+    grep -qE "^#[ ]*undef[ ]+$word\$" sketch.h || echo "$word is never undefined"
+done | empty "the vector vocabulary is undefined after use"
+
+{ grep -q 'MIT License' LICENSE || echo "LICENSE"; grep -q 'MIT License' sketch.h || echo "sketch.h"; } | empty "the licence is there, in LICENSE and in sketch.h"
+
+if [ -f README.md ]; then cat README.md; else echo "make no-README.md"; fi | grep -oE '(^|[`(] *|    )make [a-z][a-z0-9-]*' | sed 's/.*make //' | sort -u |
+    while read -r target; do grep -qE "^([a-z0-9-]+ )*$target( [a-z0-9-]+)*:" Makefile || echo "make $target"; done |
+    empty "the README's make commands are targets"
+
+version=$(sed -n -e 's/^#define SKETCH_VERSION_M[AJINOR]* \([0-9]*\).*/\1./p' -e 's/^#define SKETCH_VERSION_PATCH \([0-9]*\).*/\1/p' sketch.h | tr -d '\n')
+{ sed 1q sketch.h | grep -qF "v$version " || echo "first line: not v$version"
+  sed -n '/^ CHANGES/,/^===/p' sketch.h | grep -qF " $version " || echo "CHANGES: no $version"
+} | empty "the version is the same in the first line, CHANGES and the macros"
+
+passed=$(grep -c ok $tmp/results) failed=$(grep -c FAIL $tmp/results)
+echo "$passed passed, $failed failed"
+[ "$failed" -eq 0 ]

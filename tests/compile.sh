@@ -1,0 +1,203 @@
+#!/bin/sh
+# Build tests of sketch.h: one line a check, then `N passed, N failed`. From the repository root:
+#     sh tests/compile.sh [fast] [gcc] [clang] [cross] [speed]       default: gcc clang cross
+#   fast    with cc alone, some 15 s: how the header may be included, linked and renamed; part of `make test`
+#   gcc     the same with gcc and g++, and the warning matrix: C99 to C++17, -O0 to -O3, the configuration macros
+#   clang   the same with clang and clang++
+#   cross   32-bit x86 and big-endian s390x, where their cross compilers are installed
+#   speed   the implementation compiles in under 4 s (says nothing on a busy machine)
+# A check that cannot run says SKIPPED; with CI set it was asked for, and fails. Logs and programs: build/compile/.
+LC_ALL=C; export LC_ALL
+root=$(pwd)
+[ -f sketch.h ] || { echo "compile.sh: run me in the directory of sketch.h" >&2; exit 2; }
+strict="-Wall -Wextra -Wpedantic -Wconversion -Wshadow -Werror"
+passed=0 failed=0 section=
+
+pass() { echo "ok   $section $1"; passed=$((passed + 1)); }
+fail() { echo "FAIL $section $1"; failed=$((failed + 1)); }
+skip() { echo "SKIPPED $section $1: $2"; [ -z "$CI" ] || fail "$1: asked for, and skipped"; }
+# check NAME COMMAND...: passes if the command does; its output is shown if not
+check() {
+    name=$1; shift
+    if "$@" > log 2>&1; then pass "$name"; else fail "$name"; head -n 5 log | sed 's/^/       /'; fi
+}
+refuses() { ! "$@" > refused 2>&1 && grep -q fast-math refused; }
+have() { command -v "$1" > /dev/null 2>&1; }
+only_sketch_symbols() {                # OBJECT: defines no global symbol but sketch_*, and at least one of those
+    nm -g "$1" > symbols && grep -q ' T _*sketch_create$' symbols || return 1
+    ! awk 'NF >= 3 && $2 != "U" && $2 != "w" && $3 !~ /^_?sketch_/' symbols | grep .
+}
+no_symbols() { nm -g "$1" > symbols && ! awk 'NF >= 3 && $2 != "U" && $2 != "w" && $2 != "V" && $2 != "W"' symbols | grep .; }
+
+write_programs() {                     # C and C++ at once; each in a .c and a .cpp
+    cat > impl.c <<'P'
+#define SKETCH_IMPLEMENTATION
+#include "sketch.h"
+P
+    printf '#include "sketch.h"\nint declarations_only(void);\nint declarations_only(void) { return SKETCH_VERSION; }\n' > plain.c
+    printf '#include "sketch.h"\n' | cat impl.c - > impl_then_plain.c
+    printf '#include "sketch.h"\n' | cat - impl.c > plain_then_impl.c
+    printf '#include "sketch.h"\n#include "sketch.h"\n' > twice.c
+    cat > main.c <<'P'
+#include "sketch.h"
+#include <stdio.h>
+float use_score(const float *x, uint64_t n);
+int main(void) {
+    static float x[3000], y[64], z[3000];
+    sketch_desc desc = sketch_desc_make(SKETCH_AFFD, 3000, 64, 42);
+    sketch_plan *plan;
+    sketch_work *work;
+    sketch_status st;
+    double xx, yy, zx;
+    int i;
+    for (i = 0; i < 3000; i++) x[i] = (float)(i % 7 - 3);
+    if ((st = sketch_create(&desc, &plan)) != SKETCH_OK || (st = sketch_work_create(plan, 1, &work)) != SKETCH_OK ||
+        (st = sketch_apply(plan, x, SKETCH_F32, y, work)) != SKETCH_OK || (st = sketch_apply_t(plan, y, z, SKETCH_F32, work)) != SKETCH_OK) {
+        printf("%s\n", sketch_status_string(st));
+        return 1;
+    }
+    sketch_work_destroy(work);
+    sketch_destroy(plan);
+    xx = sketch_dot_f32(x, x, 3000); yy = sketch_dot_f32(y, y, 64); zx = sketch_dot_f32(z, x, 3000);
+    printf("%s: |Sx|^2/|x|^2 = %.3f\n", sketch_isa_name(sketch_cpu_isa()), yy / xx);
+    if (!(yy > 0.3 * xx && yy < 3 * xx) || !(zx > 0.999 * yy && zx < 1.001 * yy)) return 2;      /* an isometry; <S^T y, x> = <y, S x> */
+    return use_score(x, 3000) == (float)xx && sketch_version() == SKETCH_VERSION ? 0 : 3;
+}
+P
+    cat > use.c <<'P'
+#include "sketch.h"
+float use_score(const float *x, uint64_t n);
+float use_score(const float *x, uint64_t n) {              /* by the helpers: the best of two self-influences */
+    float self = 0;
+    sketch_hit hit[1];
+    size_t count = 0;
+    if (sketch_tda_self_influence(x, 1, (size_t)n, &self) != SKETCH_OK) return -1;
+    if (sketch_topk_push(hit, 1, &count, 7, self / 2, SKETCH_HIGHEST) != SKETCH_OK) return -1;
+    if (sketch_topk_push(hit, 1, &count, 8, self, SKETCH_HIGHEST) != SKETCH_OK) return -1;
+    return sketch_topk_sort(hit, count, SKETCH_HIGHEST) == SKETCH_OK && hit[0].id == 8 ? hit[0].score : -1;
+}
+P
+    printf '#define SKETCH_STATIC\n' | cat - impl.c main.c > static_main.c
+    printf '#define SKETCH_STATIC\n' | cat - impl.c use.c > static_use.c
+    { printf '#include <stddef.h>\nvoid *my_malloc(size_t n);\nvoid my_free(void *p);\n#define SKETCH_MALLOC(n) my_malloc(n)\n#define SKETCH_FREE(p) my_free(p)\n'
+      cat impl.c; printf '#include <stdlib.h>\nint my_balance;\nvoid *my_malloc(size_t n) { my_balance++; return malloc(n); }\nvoid my_free(void *p) { my_balance -= p != NULL; free(p); }\n'
+      printf '#define main sketch_main\n'; cat main.c
+      printf '#undef main\nint main(void) { int rc = sketch_main(); return rc ? rc : my_balance ? 4 : 0; }\n'; } > malloc.c
+    printf '#define SKETCH_SELF "renamed.hpp"\n#define SKETCH_IMPLEMENTATION\n#include "renamed.hpp"\n' > renamed.c
+    mkdir -p app/src app/third_party renamed
+    cp "$root/sketch.h" app/third_party/
+    cp "$root/sketch.h" renamed/renamed.hpp
+    printf '#define SKETCH_IMPLEMENTATION\n#include "../third_party/sketch.h"\n' > app/src/relative.c
+    for f in *.c app/src/*.c; do cp "$f" "${f%.c}.cpp"; done
+}
+
+# the ways to include, link and rename: COMPILER SUFFIX OPTIONS...
+programs() {
+    cc=$1 ext=$2; shift 2
+    say="$cc${1:+ $*}:"
+    check "$say implementation" $cc "$@" -I"$root" -c impl.$ext -o impl.o
+    check "$say a second file that uses it" $cc "$@" -I"$root" -c use.$ext -o use.o
+    check "$say one implements, two use" $cc "$@" -I"$root" main.$ext use.o impl.o -o two -lm
+    check "$say   and it runs" ./two
+    check "$say no global symbol but sketch_*" only_sketch_symbols impl.o
+    check "$say SKETCH_STATIC" $cc "$@" -I"$root" -c static_use.$ext -o static_use.o
+    check "$say SKETCH_STATIC in two files" $cc "$@" -I"$root" static_main.$ext static_use.o -o static -lm
+    check "$say   and it runs" ./static
+    check "$say included twice, implementation first" $cc "$@" -I"$root" -fsyntax-only impl_then_plain.$ext
+    check "$say included plain, then implementation" $cc "$@" -I"$root" -c plain_then_impl.$ext -o plain_then_impl.o
+    check "$say   and it links" $cc "$@" -I"$root" main.$ext use.o plain_then_impl.o -o two -lm
+    check "$say -DSKETCH_IMPLEMENTATION, included twice" $cc "$@" -I"$root" -DSKETCH_IMPLEMENTATION -fsyntax-only twice.$ext
+    check "$say SKETCH_MALLOC and SKETCH_FREE" $cc "$@" -I"$root" malloc.$ext use.o -o malloc -lm
+    check "$say   and they balance" ./malloc
+    check "$say renamed, by SKETCH_SELF" $cc "$@" -Irenamed -fsyntax-only renamed.$ext
+    check "$say found by a relative -I" $cc "$@" -Iapp/third_party -fsyntax-only impl.$ext
+    check "$say found by a relative path" $cc "$@" -fsyntax-only app/src/relative.$ext
+    check "$say   from its own directory" sh -c 'cd app/src && "$@"' sh $cc "$@" -fsyntax-only relative.$ext
+    check "$say -ffast-math is refused" refuses $cc "$@" -ffast-math -I"$root" -fsyntax-only impl.$ext
+}
+
+# no warning: COMPILER SUFFIX STANDARDS...
+matrix() {
+    cc=$1 ext=$2; shift 2
+    for std; do
+        for o in -O1 -O2; do
+            check "$cc -std=$std $o implementation, no warning" $cc -std=$std $o $strict -I"$root" -c impl.$ext -o m.o
+            check "$cc -std=$std $o declarations, no warning" $cc -std=$std $o $strict -I"$root" -c plain.$ext -o m.o
+        done
+        for macro in SKETCH_NO_STDIO SKETCH_NO_SIMD SKETCH_STATIC; do
+            check "$cc -std=$std $macro, no warning" $cc -std=$std -O1 $strict -D$macro -I"$root" -c impl.$ext -o m.o
+            check "$cc -std=$std $macro declarations, no warning" $cc -std=$std -O1 $strict -D$macro -I"$root" -c plain.$ext -o m.o
+        done
+    done
+    for flags in "-O0" "-O3 -march=native" "-Os" "-O2 -fopenmp" "-O2 -DSKETCH_NO_STDIO -DSKETCH_NO_SIMD -DSKETCH_STATIC"; do
+        have_flags "$cc" "$flags" && check "$cc $flags implementation, no warning" $cc $flags $strict -I"$root" -c impl.$ext -o m.o
+    done
+}
+have_flags() {
+    echo 'int main(void) { return 0; }' > try.c
+    $1 $2 -c try.c -o try.o > /dev/null 2>&1 && return
+    skip "$1 $2" "the compiler does not know it"; return 1
+}
+
+family() {                             # CC CXX
+    if ! have "$1"; then skip "$1" "not installed"; return; fi
+    matrix "$1" c c99 c11 c17
+    programs "$1" c -O1
+    if ! have "$2"; then skip "$2" "not installed"; return; fi
+    matrix "$2" cpp c++11 c++17
+    programs "$2" cpp -std=c++11
+}
+
+readme() {                             # the README's first program, in a directory that holds nothing but sketch.h
+    name="README's program: cc -O2 app.c -lm"
+    if [ ! -f "$root/README.md" ]; then skip "$name" "no README.md"; return; fi
+    rm -rf readme; mkdir readme; cp "$root/sketch.h" readme/
+    awk '/^```c$/ { on = 1; text = ""; next } /^```/ { if (on && text ~ /int main/) { printf "%s", text; exit } on = 0 } on { text = text $0 "\n" }' "$root/README.md" > readme/app.c
+    if ! grep -q 'int main' readme/app.c; then fail "$name: README.md has no \`\`\`c block with int main"; return; fi
+    check "$name" sh -c 'cd readme && cc -O2 app.c -lm'
+    check "  and it runs" sh -c 'cd readme && ./a.out'
+}
+
+cross() {
+    if have i686-linux-gnu-gcc; then cc32=i686-linux-gnu-gcc; else cc32="gcc -m32"; fi
+    if $cc32 -static main.c -I"$root" -c -o m.o > /dev/null 2>&1; then
+        check "$cc32 implementation, no warning" $cc32 -std=c99 -O2 $strict -I"$root" -c impl.c -o m32.o
+        check "$cc32 -msse2 -mfpmath=sse program" $cc32 -msse2 -mfpmath=sse -static -O1 -I"$root" impl.c main.c use.c -o m32 -lm
+        check "  and it runs" ./m32
+    else skip "32-bit x86" "neither i686-linux-gnu-gcc nor gcc -m32 works"; fi
+    if have s390x-linux-gnu-gcc; then
+        check "s390x-linux-gnu-gcc implementation, no warning" s390x-linux-gnu-gcc -std=c99 -O2 $strict -I"$root" -c impl.c -o s390x.o
+    else skip "s390x, big-endian" "s390x-linux-gnu-gcc is not installed"; fi
+}
+
+speed() {                              # the least of 3
+    for cc in gcc clang; do
+        have $cc || { skip "compile time of $cc -O2" "not installed"; continue; }
+        best=999999
+        for i in 1 2 3; do
+            t=$(date +%s%N)
+            $cc -O2 -I"$root" -c impl.c -o m.o 2> log || { best=999999; break; }
+            t=$((($(date +%s%N) - t) / 1000000))
+            [ "$t" -lt "$best" ] && best=$t
+        done
+        if [ "$best" -lt 4000 ]; then pass "$cc -O2 compiles the implementation in $best ms, under 4000"; else fail "$cc -O2 compiles the implementation in $best ms, not under 4000"; fi
+    done
+}
+
+[ $# -gt 0 ] || set -- gcc clang cross
+for section; do
+    rm -rf "$root/build/compile/$section"; mkdir -p "$root/build/compile/$section" && cd "$root/build/compile/$section" || exit 2
+    write_programs
+    case $section in
+    fast)  check "cc -std=c99 -O1 implementation, no warning" cc -std=c99 -O1 $strict -I"$root" -c impl.c -o m.o
+           programs cc c
+           readme ;;
+    gcc)   family gcc g++ ;;
+    clang) family clang clang++ ;;
+    cross) cross ;;
+    speed) speed ;;
+    *)     echo "compile.sh: no section $section" >&2; exit 2 ;;
+    esac
+done
+echo "$passed passed, $failed failed"
+[ "$failed" -eq 0 ]

@@ -1,0 +1,2 @@
+#define SKETCH_IMPLEMENTATION
+#include "../sketch.h"
