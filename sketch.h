@@ -386,23 +386,32 @@ SKETCH_API sketch_status sketch_gemm_nt (const float *a, size_t m, const float *
 
 /* ---- store: append-only, crash-safe, readable with np.load ------------------------------------------------ */
 #ifndef SKETCH_NO_STDIO
-typedef struct sketch_store sketch_store;    /* one handle: one thread at a time. Any number of handles and processes on a directory. */
+/* One handle: one thread at a time. Any number of handles and processes on a directory. The operator is checked, the model is not: give each model (or
+   checkpoint) a directory of its own. Format: at >>store. */
+typedef struct sketch_store sketch_store;
 SKETCH_API sketch_status sketch_store_open  (const char *dir, const sketch_plan *plan /* NULL: read only, any */,
                                       sketch_store **store);
-    /* Creates dir (one level) and its meta.json if there are none and plan is given; else reads all that is committed. E_IO; E_FORMAT: not a store, damaged meta,
-       or rows of another plan (fingerprint); E_MEMORY. Allocates (malloc) 16 bytes a row. */
+    /* Creates dir (one level) and its meta.json if there are none and plan is given; else reads all that is committed. E_ARG: NULL or empty dir.
+       E_IO. E_FORMAT: not a store, damaged meta, segments without meta.json, or rows of another plan (fingerprint). E_MEMORY: 20 to 30 bytes
+       a row (ids and their hash set, malloc). E_UNSUPPORTED: big-endian host, Windows. */
 SKETCH_API sketch_status sketch_store_append(sketch_store *store, const uint64_t *ids, const float *rows, size_t nrows);
-    /* rows[nrows, d]. Copies to the handle's own segment; visible to _count, _has, _rows after commit only. E_STATE: opened read only, or after a failed write. */
-SKETCH_API sketch_status sketch_store_commit(sketch_store *store);      /* after OK these rows survive a power cut. A failure is final for the handle. */
-SKETCH_API sketch_status sketch_store_refresh(sketch_store *store);     /* sees what other writers have committed since open */
+    /* rows[nrows, d], copied to the handle's own segment; seen by _count and _rows after commit only, by _has at once. Duplicate ids are allowed.
+       E_ARG: also nrows = 0. E_STATE: opened read only, after a failed write, or in a forked child. E_MEMORY changes nothing and may be retried. */
+SKETCH_API sketch_status sketch_store_commit(sketch_store *store);
+    /* After OK these rows survive a power cut. A failed write or sync (E_IO) is final for the handle: later append, commit and close give E_STATE, rows
+       committed before stay. E_MEMORY, E_SIZE, or E_IO from mapping, may be retried. */
+SKETCH_API sketch_status sketch_store_refresh(sketch_store *store);
+    /* Sees what other writers have committed since. Row numbers handed out stay; new rows get the next ones. */
 SKETCH_API uint64_t      sketch_store_count (const sketch_store *store);                   /* committed rows; 0 for NULL */
 SKETCH_API uint64_t      sketch_store_dim   (const sketch_store *store);                   /* d; 0 for NULL */
-SKETCH_API uint64_t      sketch_store_fingerprint(const sketch_store *store);
+SKETCH_API uint64_t      sketch_store_fingerprint(const sketch_store *store);              /* of the plan; 0 for NULL */
 SKETCH_API int           sketch_store_has   (const sketch_store *store, uint64_t id);      /* resume: skip what is there (appended or committed) */
 SKETCH_API sketch_status sketch_store_rows  (const sketch_store *store, uint64_t first, uint64_t *nrows,
                                       const float **rows, const uint64_t **ids);
-    /* The longest contiguous mapped run that starts at row `first` (0 .. count-1): rows[nrows, d] and ids[nrows], valid until refresh, commit or close. E_SIZE: first >= count. */
-SKETCH_API sketch_status sketch_store_verify(sketch_store *store, uint64_t *bad_rows);     /* reads all rows, compares crc32c. OK with *bad_rows > 0: damaged */
+    /* The longest contiguous mapped run that starts at row `first` (0 .. count-1): rows[nrows, d] and ids[nrows], valid until refresh, commit or close.
+       Row numbers belong to the handle; ids are the lasting names. E_SIZE: first >= count. */
+SKETCH_API sketch_status sketch_store_verify(sketch_store *store, uint64_t *bad_rows);
+    /* Reads all rows and compares their sums. OK with *bad_rows > 0: damaged; counts also rows that the index promises and the files lack. E_IO: a file is gone. */
 SKETCH_API sketch_status sketch_store_close (sketch_store *store);                         /* NULL ok. Uncommitted rows are committed; frees in any case. */
 #endif
 
