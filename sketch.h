@@ -3432,56 +3432,56 @@ SKETCH_API sketch_status sketch_store_verify(sketch_store *s, uint64_t *bad_rows
 #ifdef SKI_TEMPLATE
 /* // >>kernels ======================================================================================
    Included once for each instruction set, with SKI_SUFFIX and a vocabulary. First the vocabulary, the same words in the same order:
-     SKI_VW lanes; ski_v floats, ski_u 32-bit words (also as SKI_VW/2 64-bit lanes: Q_);
-     V_HAD(v, k): one level of butterflies inside a vector, lanes l and l^k: (a, b) -> (a + b, a - b).
-     V_TAB16(t, i): t[i & 15] for a 16-entry table loaded by TAB_LOAD. D_: SKI_VW/2 doubles.
-   Every word is exact or rounds once, in the same order for all: results do not depend on the ISA, except V_FMA's. */
+     SKI_VW lanes; ski_v floats, ski_u 32-bit words (also as SKI_VW/2 64-bit lanes: SKI_Q_);
+     SKI_V_HAD(v, k): one level of butterflies inside a vector, lanes l and l^k: (a, b) -> (a + b, a - b).
+     SKI_V_TAB16(t, i): t[i & 15] for a 16-entry table loaded by SKI_TAB_LOAD. SKI_D_: SKI_VW/2 doubles.
+   Every word is exact or rounds once, in the same order for all: results do not depend on the ISA, except SKI_V_FMA's. */
 #if defined(SKI_VOCABULARY_512)
 #  define SKI_VW 16
 #  define ski_v            __m512
 #  define ski_u            __m512i
 #  define ski_d            __m512d
 #  define ski_tab          __m512
-#  define V_LOAD(p)        _mm512_loadu_ps(p)
-#  define V_STORE(p, v)    _mm512_storeu_ps(p, v)
-#  define V_SET1(x)        _mm512_set1_ps(x)
-#  define V_ADD(a, b)      _mm512_add_ps(a, b)
-#  define V_SUB(a, b)      _mm512_sub_ps(a, b)
-#  define V_MUL(a, b)      _mm512_mul_ps(a, b)
-#  define V_FMA(a, b, c)   _mm512_fmadd_ps(a, b, c)
-#  define V_SUM(v)         _mm512_reduce_add_ps(v)
-#  define V_XORSIGN(v, u)  _mm512_castsi512_ps(_mm512_ternarylogic_epi32(_mm512_castps_si512(v), u, _mm512_set1_epi32((int)0x80000000u), 0x78)) /* v ^ (u & sign) */
-#  define V_OF_U(u)        _mm512_cvtepi32_ps(u)       /* value, u < 2^31 */
-#  define U_BITS(v)        _mm512_castps_si512(v)
-#  define V_TAB16(t, i)    _mm512_permutexvar_ps(i, t)
-#  define TAB_LOAD(p)      _mm512_loadu_ps(p)
-#  define V_LOAD_BF16(p)   _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)(const void *)(p))), 16))
-#  define V_LOAD_F16(p)    _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(const void *)(p)))
-#  define V_LOAD_F64(p)    _mm512_insertf32x8(_mm512_castps256_ps512(_mm512_cvtpd_ps(_mm512_loadu_pd(p))), _mm512_cvtpd_ps(_mm512_loadu_pd((p) + 8)), 1)
-#  define U_LOAD(p)        _mm512_loadu_si512((const void *)(p))
-#  define U_STORE(p, u)    _mm512_storeu_si512((void *)(p), u)
-#  define U_SET1(x)        _mm512_set1_epi32((int)(x))
-#  define U_ADD(a, b)      _mm512_add_epi32(a, b)
-#  define U_AND(a, b)      _mm512_and_si512(a, b)
-#  define U_OR(a, b)       _mm512_or_si512(a, b)
-#  define U_XOR(a, b)      _mm512_xor_si512(a, b)
-#  define U_XOR3(a, b, c)  _mm512_ternarylogic_epi32(a, b, c, 0x96)
-#  define U_SLL(a, n)      _mm512_slli_epi32(a, n)
-#  define U_SRL(a, n)      _mm512_srli_epi32(a, n)
-#  define U_SLLN(a, n)     _mm512_sll_epi32(a, _mm_cvtsi32_si128(n))
-#  define Q_SET1(x)        _mm512_set1_epi64((long long)(x))
-#  define Q_EVENS          _mm512_set_epi64(14, 12, 10, 8, 6, 4, 2, 0)
-#  define Q_MUL(a, b)      _mm512_mul_epu32(a, b)
-#  define Q_SRL32(a)       _mm512_srli_epi64(a, 32)
-#  define Q_PAIR(e, o)     _mm512_mask_blend_epi32(0xAAAA, e, _mm512_slli_epi64(o, 32))
-#  define V_HAD(v, k)      ((k) == 1 ? SKI_HAD512(v, _mm512_permute_ps(v, 0xB1), 0xAAAA) : (k) == 2 ? SKI_HAD512(v, _mm512_permute_ps(v, 0x4E), 0xCCCC) : \
+#  define SKI_V_LOAD(p)        _mm512_loadu_ps(p)
+#  define SKI_V_STORE(p, v)    _mm512_storeu_ps(p, v)
+#  define SKI_V_SET1(x)        _mm512_set1_ps(x)
+#  define SKI_V_ADD(a, b)      _mm512_add_ps(a, b)
+#  define SKI_V_SUB(a, b)      _mm512_sub_ps(a, b)
+#  define SKI_V_MUL(a, b)      _mm512_mul_ps(a, b)
+#  define SKI_V_FMA(a, b, c)   _mm512_fmadd_ps(a, b, c)
+#  define SKI_V_SUM(v)         _mm512_reduce_add_ps(v)
+#  define SKI_V_XORSIGN(v, u)  _mm512_castsi512_ps(_mm512_ternarylogic_epi32(_mm512_castps_si512(v), u, _mm512_set1_epi32((int)0x80000000u), 0x78)) /* v ^ (u & sign) */
+#  define SKI_V_OF_U(u)        _mm512_cvtepi32_ps(u)       /* value, u < 2^31 */
+#  define SKI_U_BITS(v)        _mm512_castps_si512(v)
+#  define SKI_V_TAB16(t, i)    _mm512_permutexvar_ps(i, t)
+#  define SKI_TAB_LOAD(p)      _mm512_loadu_ps(p)
+#  define SKI_V_LOAD_BF16(p)   _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)(const void *)(p))), 16))
+#  define SKI_V_LOAD_F16(p)    _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(const void *)(p)))
+#  define SKI_V_LOAD_F64(p)    _mm512_insertf32x8(_mm512_castps256_ps512(_mm512_cvtpd_ps(_mm512_loadu_pd(p))), _mm512_cvtpd_ps(_mm512_loadu_pd((p) + 8)), 1)
+#  define SKI_U_LOAD(p)        _mm512_loadu_si512((const void *)(p))
+#  define SKI_U_STORE(p, u)    _mm512_storeu_si512((void *)(p), u)
+#  define SKI_U_SET1(x)        _mm512_set1_epi32((int)(x))
+#  define SKI_U_ADD(a, b)      _mm512_add_epi32(a, b)
+#  define SKI_U_AND(a, b)      _mm512_and_si512(a, b)
+#  define SKI_U_OR(a, b)       _mm512_or_si512(a, b)
+#  define SKI_U_XOR(a, b)      _mm512_xor_si512(a, b)
+#  define SKI_U_XOR3(a, b, c)  _mm512_ternarylogic_epi32(a, b, c, 0x96)
+#  define SKI_U_SLL(a, n)      _mm512_slli_epi32(a, n)
+#  define SKI_U_SRL(a, n)      _mm512_srli_epi32(a, n)
+#  define SKI_U_SLLN(a, n)     _mm512_sll_epi32(a, _mm_cvtsi32_si128(n))
+#  define SKI_Q_SET1(x)        _mm512_set1_epi64((long long)(x))
+#  define SKI_Q_EVENS          _mm512_set_epi64(14, 12, 10, 8, 6, 4, 2, 0)
+#  define SKI_Q_MUL(a, b)      _mm512_mul_epu32(a, b)
+#  define SKI_Q_SRL32(a)       _mm512_srli_epi64(a, 32)
+#  define SKI_Q_PAIR(e, o)     _mm512_mask_blend_epi32(0xAAAA, e, _mm512_slli_epi64(o, 32))
+#  define SKI_V_HAD(v, k)      ((k) == 1 ? SKI_HAD512(v, _mm512_permute_ps(v, 0xB1), 0xAAAA) : (k) == 2 ? SKI_HAD512(v, _mm512_permute_ps(v, 0x4E), 0xCCCC) : \
                             (k) == 4 ? SKI_HAD512(v, _mm512_shuffle_f32x4(v, v, 0xB1), 0xF0F0) : SKI_HAD512(v, _mm512_shuffle_f32x4(v, v, 0x4E), 0xFF00))
 #  define SKI_HAD512(v, p, m) _mm512_mask_sub_ps(_mm512_add_ps(p, v), m, p, v)
-#  define D_ZERO           _mm512_setzero_pd()
-#  define D_LO(v)          _mm512_cvtps_pd(_mm512_castps512_ps256(v))
-#  define D_HI(v)          _mm512_cvtps_pd(_mm512_extractf32x8_ps(v, 1))
-#  define D_FMA(a, b, c)   _mm512_fmadd_pd(a, b, c)
-#  define D_SUM(d)         _mm512_reduce_add_pd(d)
+#  define SKI_D_ZERO           _mm512_setzero_pd()
+#  define SKI_D_LO(v)          _mm512_cvtps_pd(_mm512_castps512_ps256(v))
+#  define SKI_D_HI(v)          _mm512_cvtps_pd(_mm512_extractf32x8_ps(v, 1))
+#  define SKI_D_FMA(a, b, c)   _mm512_fmadd_pd(a, b, c)
+#  define SKI_D_SUM(d)         _mm512_reduce_add_pd(d)
 #elif defined(SKI_VOCABULARY_256)
 #  define SKI_VW 8
 #  define ski_v            SKI_T(__m256)
@@ -3489,57 +3489,57 @@ SKETCH_API sketch_status sketch_store_verify(sketch_store *s, uint64_t *bad_rows
 #  define ski_d            SKI_T(__m256d)
 typedef struct SKI_FN(tab) { ski_v lo, hi; } SKI_FN(tab);
 #  define ski_tab          SKI_FN(tab)
-#  define V_LOAD(p)        SKI_MM(loadu_ps)(p)
-#  define V_STORE(p, v)    SKI_MM(storeu_ps)(p, v)
-#  define V_SET1(x)        SKI_MM(set1_ps)(x)
-#  define V_ADD(a, b)      SKI_MM(add_ps)(a, b)
-#  define V_SUB(a, b)      SKI_MM(sub_ps)(a, b)
-#  define V_MUL(a, b)      SKI_MM(mul_ps)(a, b)
-#  define V_FMA(a, b, c)   SKI_MM(fmadd_ps)(a, b, c)
-#  define V_SUM(v)         SKI_FN(sum)(v)
-#  define V_XORSIGN(v, u)  SKI_MM(xor_ps)(v, SKI_MM(and_ps)(SKI_MM(castsi256_ps)(u), SKI_MM(set1_ps)(-0.0f)))
-#  define V_OF_U(u)        SKI_MM(cvtepi32_ps)(u)
-#  define U_BITS(v)        SKI_MM(castps_si256)(v)
-#  define V_TAB16(t, i)    SKI_FN(tab16)(t, i)
-#  define TAB_LOAD(p)      SKI_FN(tab_load)(p)
-#  define V_LOAD_BF16(p)   SKI_MM(castsi256_ps)(SKI_MM(slli_epi32)(SKI_MM(cvtepu16_epi32)(SKI_MM1(loadu_si128)((const SKI_T(__m128i) *)(const void *)(p))), 16))
-#  define V_LOAD_F16(p)    SKI_MM(cvtph_ps)(SKI_MM1(loadu_si128)((const SKI_T(__m128i) *)(const void *)(p)))
-#  define V_LOAD_F64(p)    SKI_MM(insertf128_ps)(SKI_MM(castps128_ps256)(SKI_MM(cvtpd_ps)(SKI_MM(loadu_pd)(p))), SKI_MM(cvtpd_ps)(SKI_MM(loadu_pd)((p) + 4)), 1)
-#  define U_LOAD(p)        SKI_MM(loadu_si256)((const SKI_T(__m256i) *)(const void *)(p))
-#  define U_STORE(p, u)    SKI_MM(storeu_si256)((SKI_T(__m256i) *)(void *)(p), u)
-#  define U_SET1(x)        SKI_MM(set1_epi32)((int)(x))
-#  define U_ADD(a, b)      SKI_MM(add_epi32)(a, b)
-#  define U_AND(a, b)      SKI_MM(and_si256)(a, b)
-#  define U_OR(a, b)       SKI_MM(or_si256)(a, b)
-#  define U_XOR(a, b)      SKI_MM(xor_si256)(a, b)
-#  define U_XOR3(a, b, c)  U_XOR(a, U_XOR(b, c))
-#  define U_SLL(a, n)      SKI_MM(slli_epi32)(a, n)
-#  define U_SRL(a, n)      SKI_MM(srli_epi32)(a, n)
-#  define U_SLLN(a, n)     SKI_MM(sll_epi32)(a, SKI_MM1(cvtsi32_si128)(n))
-#  define Q_SET1(x)        SKI_MM(set1_epi64x)((int64_t)(x))
-#  define Q_EVENS          SKI_MM(set_epi64x)(6, 4, 2, 0)
-#  define Q_MUL(a, b)      SKI_MM(mul_epu32)(a, b)
-#  define Q_SRL32(a)       SKI_MM(srli_epi64)(a, 32)
-#  define Q_PAIR(e, o)     SKI_MM(blend_epi32)(e, SKI_MM(slli_epi64)(o, 32), 0xAA)
-#  define V_HAD(v, k)      ((k) == 1 ? SKI_HAD256(v, SKI_MM(permute_ps)(v, 0xB1), 0xAA) : (k) == 2 ? SKI_HAD256(v, SKI_MM(permute_ps)(v, 0x4E), 0xCC) : \
+#  define SKI_V_LOAD(p)        SKI_MM(loadu_ps)(p)
+#  define SKI_V_STORE(p, v)    SKI_MM(storeu_ps)(p, v)
+#  define SKI_V_SET1(x)        SKI_MM(set1_ps)(x)
+#  define SKI_V_ADD(a, b)      SKI_MM(add_ps)(a, b)
+#  define SKI_V_SUB(a, b)      SKI_MM(sub_ps)(a, b)
+#  define SKI_V_MUL(a, b)      SKI_MM(mul_ps)(a, b)
+#  define SKI_V_FMA(a, b, c)   SKI_MM(fmadd_ps)(a, b, c)
+#  define SKI_V_SUM(v)         SKI_FN(sum)(v)
+#  define SKI_V_XORSIGN(v, u)  SKI_MM(xor_ps)(v, SKI_MM(and_ps)(SKI_MM(castsi256_ps)(u), SKI_MM(set1_ps)(-0.0f)))
+#  define SKI_V_OF_U(u)        SKI_MM(cvtepi32_ps)(u)
+#  define SKI_U_BITS(v)        SKI_MM(castps_si256)(v)
+#  define SKI_V_TAB16(t, i)    SKI_FN(tab16)(t, i)
+#  define SKI_TAB_LOAD(p)      SKI_FN(tab_load)(p)
+#  define SKI_V_LOAD_BF16(p)   SKI_MM(castsi256_ps)(SKI_MM(slli_epi32)(SKI_MM(cvtepu16_epi32)(SKI_MM1(loadu_si128)((const SKI_T(__m128i) *)(const void *)(p))), 16))
+#  define SKI_V_LOAD_F16(p)    SKI_MM(cvtph_ps)(SKI_MM1(loadu_si128)((const SKI_T(__m128i) *)(const void *)(p)))
+#  define SKI_V_LOAD_F64(p)    SKI_MM(insertf128_ps)(SKI_MM(castps128_ps256)(SKI_MM(cvtpd_ps)(SKI_MM(loadu_pd)(p))), SKI_MM(cvtpd_ps)(SKI_MM(loadu_pd)((p) + 4)), 1)
+#  define SKI_U_LOAD(p)        SKI_MM(loadu_si256)((const SKI_T(__m256i) *)(const void *)(p))
+#  define SKI_U_STORE(p, u)    SKI_MM(storeu_si256)((SKI_T(__m256i) *)(void *)(p), u)
+#  define SKI_U_SET1(x)        SKI_MM(set1_epi32)((int)(x))
+#  define SKI_U_ADD(a, b)      SKI_MM(add_epi32)(a, b)
+#  define SKI_U_AND(a, b)      SKI_MM(and_si256)(a, b)
+#  define SKI_U_OR(a, b)       SKI_MM(or_si256)(a, b)
+#  define SKI_U_XOR(a, b)      SKI_MM(xor_si256)(a, b)
+#  define SKI_U_XOR3(a, b, c)  SKI_U_XOR(a, SKI_U_XOR(b, c))
+#  define SKI_U_SLL(a, n)      SKI_MM(slli_epi32)(a, n)
+#  define SKI_U_SRL(a, n)      SKI_MM(srli_epi32)(a, n)
+#  define SKI_U_SLLN(a, n)     SKI_MM(sll_epi32)(a, SKI_MM1(cvtsi32_si128)(n))
+#  define SKI_Q_SET1(x)        SKI_MM(set1_epi64x)((int64_t)(x))
+#  define SKI_Q_EVENS          SKI_MM(set_epi64x)(6, 4, 2, 0)
+#  define SKI_Q_MUL(a, b)      SKI_MM(mul_epu32)(a, b)
+#  define SKI_Q_SRL32(a)       SKI_MM(srli_epi64)(a, 32)
+#  define SKI_Q_PAIR(e, o)     SKI_MM(blend_epi32)(e, SKI_MM(slli_epi64)(o, 32), 0xAA)
+#  define SKI_V_HAD(v, k)      ((k) == 1 ? SKI_HAD256(v, SKI_MM(permute_ps)(v, 0xB1), 0xAA) : (k) == 2 ? SKI_HAD256(v, SKI_MM(permute_ps)(v, 0x4E), 0xCC) : \
                             SKI_HAD256(v, SKI_MM(permute2f128_ps)(v, v, 1), 0xF0))
 #  define SKI_HAD256(v, p, m) SKI_MM(blend_ps)(SKI_MM(add_ps)(p, v), SKI_MM(sub_ps)(p, v), m)
-#  define D_ZERO           SKI_MM(setzero_pd)()
-#  define D_LO(v)          SKI_MM(cvtps_pd)(SKI_MM(castps256_ps128)(v))
-#  define D_HI(v)          SKI_MM(cvtps_pd)(SKI_MM(extractf128_ps)(v, 1))
-#  define D_FMA(a, b, c)   SKI_MM(fmadd_pd)(a, b, c)
-#  define D_SUM(d)         SKI_FN(sum_pd)(d)
+#  define SKI_D_ZERO           SKI_MM(setzero_pd)()
+#  define SKI_D_LO(v)          SKI_MM(cvtps_pd)(SKI_MM(castps256_ps128)(v))
+#  define SKI_D_HI(v)          SKI_MM(cvtps_pd)(SKI_MM(extractf128_ps)(v, 1))
+#  define SKI_D_FMA(a, b, c)   SKI_MM(fmadd_pd)(a, b, c)
+#  define SKI_D_SUM(d)         SKI_FN(sum_pd)(d)
 static inline ski_tab SKI_FN(tab_load)(const float *p) {
     ski_tab t;
-    t.lo = V_LOAD(p); t.hi = V_LOAD(p + 8);
+    t.lo = SKI_V_LOAD(p); t.hi = SKI_V_LOAD(p + 8);
     return t;
 }
 static inline ski_v SKI_FN(tab16)(ski_tab t, ski_u i) {      /* bit 3 chooses the half */
-    return SKI_MM(blendv_ps)(SKI_MM(permutevar8x32_ps)(t.lo, i), SKI_MM(permutevar8x32_ps)(t.hi, i), SKI_MM(castsi256_ps)(U_SLL(i, 28)));
+    return SKI_MM(blendv_ps)(SKI_MM(permutevar8x32_ps)(t.lo, i), SKI_MM(permutevar8x32_ps)(t.hi, i), SKI_MM(castsi256_ps)(SKI_U_SLL(i, 28)));
 }
 static inline float SKI_FN(sum)(ski_v v) {
     float a[8];
-    V_STORE(a, v);
+    SKI_V_STORE(a, v);
     return ((a[0] + a[4]) + (a[2] + a[6])) + ((a[1] + a[5]) + (a[3] + a[7]));
 }
 static inline double SKI_FN(sum_pd)(ski_d v) {
@@ -3553,29 +3553,29 @@ static inline double SKI_FN(sum_pd)(ski_d v) {
 #  define ski_u            uint32_t
 typedef const float *SKI_FN(tab);
 #  define ski_tab          SKI_FN(tab)
-#  define V_LOAD(p)        (*(p))
-#  define V_STORE(p, v)    (*(p) = (v))
-#  define V_SET1(x)        (x)
-#  define V_ADD(a, b)      ((a) + (b))
-#  define V_SUB(a, b)      ((a) - (b))
-#  define V_MUL(a, b)      ((a) * (b))
-#  define V_FMA(a, b, c)   ((a) * (b) + (c))
-#  define V_SUM(v)         (v)
-#  define V_XORSIGN(v, u)  ski_f32_of_bits(ski_bits_of_f32(v) ^ ((u) & 0x80000000u))
-#  define V_OF_U(u)        ((float)(u))
-#  define U_BITS(v)        ski_bits_of_f32(v)
-#  define V_TAB16(t, i)    ((t)[(i) & 15u])
-#  define TAB_LOAD(p)      (p)
-#  define V_LOAD_BF16(p)   ski_f32_of_bits((uint32_t)*(p) << 16)
-#  define V_LOAD_F16(p)    ski_f32_of_f16(*(p))
-#  define V_LOAD_F64(p)    ((float)*(p))
-#  define U_LOAD(p)        (*(p))
-#  define U_SET1(x)        (x)
-#  define U_AND(a, b)      ((a) & (b))
-#  define U_OR(a, b)       ((a) | (b))
-#  define U_SLL(a, n)      ((a) << (n))
-#  define U_SRL(a, n)      ((a) >> (n))
-#  define U_SLLN(a, n)     ((a) << (n))
+#  define SKI_V_LOAD(p)        (*(p))
+#  define SKI_V_STORE(p, v)    (*(p) = (v))
+#  define SKI_V_SET1(x)        (x)
+#  define SKI_V_ADD(a, b)      ((a) + (b))
+#  define SKI_V_SUB(a, b)      ((a) - (b))
+#  define SKI_V_MUL(a, b)      ((a) * (b))
+#  define SKI_V_FMA(a, b, c)   ((a) * (b) + (c))
+#  define SKI_V_SUM(v)         (v)
+#  define SKI_V_XORSIGN(v, u)  ski_f32_of_bits(ski_bits_of_f32(v) ^ ((u) & 0x80000000u))
+#  define SKI_V_OF_U(u)        ((float)(u))
+#  define SKI_U_BITS(v)        ski_bits_of_f32(v)
+#  define SKI_V_TAB16(t, i)    ((t)[(i) & 15u])
+#  define SKI_TAB_LOAD(p)      (p)
+#  define SKI_V_LOAD_BF16(p)   ski_f32_of_bits((uint32_t)*(p) << 16)
+#  define SKI_V_LOAD_F16(p)    ski_f32_of_f16(*(p))
+#  define SKI_V_LOAD_F64(p)    ((float)*(p))
+#  define SKI_U_LOAD(p)        (*(p))
+#  define SKI_U_SET1(x)        (x)
+#  define SKI_U_AND(a, b)      ((a) & (b))
+#  define SKI_U_OR(a, b)       ((a) | (b))
+#  define SKI_U_SLL(a, n)      ((a) << (n))
+#  define SKI_U_SRL(a, n)      ((a) >> (n))
+#  define SKI_U_SLLN(a, n)     ((a) << (n))
 #endif
 
 /* 64 random words. Philox on 64-bit lanes: the 32x32->64 products leave rubbish in the high halves, which the next product ignores, so a round is 2 multiplies,
@@ -3590,21 +3590,21 @@ static void SKI_FN(words)(uint32_t out[64], const ski_rng *r, uint64_t group) {
         out[l] = c[0]; out[16 + l] = c[1]; out[32 + l] = c[2]; out[48 + l] = c[3];
     }
 #else
-    const ski_u m0 = Q_SET1(0xD2511F53u), m1 = Q_SET1(0xCD9E8D57u), w0 = Q_SET1(0x9E3779B9u), w1 = Q_SET1(0xBB67AE85u);
+    const ski_u m0 = SKI_Q_SET1(0xD2511F53u), m1 = SKI_Q_SET1(0xCD9E8D57u), w0 = SKI_Q_SET1(0x9E3779B9u), w1 = SKI_Q_SET1(0xBB67AE85u);
     uint64_t c64 = 16 * group;
     int half, i;
     for (half = 0; half < 16 / SKI_VW; half++) {
-        ski_u e0 = U_ADD(Q_SET1((uint32_t)c64 + (uint32_t)half * SKI_VW), Q_EVENS), o0 = U_ADD(e0, Q_SET1(1));
-        ski_u e1 = Q_SET1(c64 >> 32), o1 = e1, e2 = Q_SET1(r->c2), o2 = e2, e3 = Q_SET1(r->c3), o3 = e3;
-        ski_u k0 = Q_SET1(r->k0), k1 = Q_SET1(r->k1);
+        ski_u e0 = SKI_U_ADD(SKI_Q_SET1((uint32_t)c64 + (uint32_t)half * SKI_VW), SKI_Q_EVENS), o0 = SKI_U_ADD(e0, SKI_Q_SET1(1));
+        ski_u e1 = SKI_Q_SET1(c64 >> 32), o1 = e1, e2 = SKI_Q_SET1(r->c2), o2 = e2, e3 = SKI_Q_SET1(r->c3), o3 = e3;
+        ski_u k0 = SKI_Q_SET1(r->k0), k1 = SKI_Q_SET1(r->k1);
         for (i = 0; i < 10; i++) {
-            ski_u ep0 = Q_MUL(m0, e0), ep1 = Q_MUL(m1, e2), op0 = Q_MUL(m0, o0), op1 = Q_MUL(m1, o2);
-            e0 = U_XOR3(Q_SRL32(ep1), e1, k0); e2 = U_XOR3(Q_SRL32(ep0), e3, k1); e1 = ep1; e3 = ep0;
-            o0 = U_XOR3(Q_SRL32(op1), o1, k0); o2 = U_XOR3(Q_SRL32(op0), o3, k1); o1 = op1; o3 = op0;
-            k0 = U_ADD(k0, w0); k1 = U_ADD(k1, w1);
+            ski_u ep0 = SKI_Q_MUL(m0, e0), ep1 = SKI_Q_MUL(m1, e2), op0 = SKI_Q_MUL(m0, o0), op1 = SKI_Q_MUL(m1, o2);
+            e0 = SKI_U_XOR3(SKI_Q_SRL32(ep1), e1, k0); e2 = SKI_U_XOR3(SKI_Q_SRL32(ep0), e3, k1); e1 = ep1; e3 = ep0;
+            o0 = SKI_U_XOR3(SKI_Q_SRL32(op1), o1, k0); o2 = SKI_U_XOR3(SKI_Q_SRL32(op0), o3, k1); o1 = op1; o3 = op0;
+            k0 = SKI_U_ADD(k0, w0); k1 = SKI_U_ADD(k1, w1);
         }
-        U_STORE(out + half * SKI_VW, Q_PAIR(e0, o0));      U_STORE(out + 16 + half * SKI_VW, Q_PAIR(e1, o1));
-        U_STORE(out + 32 + half * SKI_VW, Q_PAIR(e2, o2)); U_STORE(out + 48 + half * SKI_VW, Q_PAIR(e3, o3));
+        SKI_U_STORE(out + half * SKI_VW, SKI_Q_PAIR(e0, o0));      SKI_U_STORE(out + 16 + half * SKI_VW, SKI_Q_PAIR(e1, o1));
+        SKI_U_STORE(out + 32 + half * SKI_VW, SKI_Q_PAIR(e2, o2)); SKI_U_STORE(out + 48 + half * SKI_VW, SKI_Q_PAIR(e3, o3));
     }
 #endif
 }
@@ -3619,12 +3619,12 @@ static void SKI_FN(signs)(const float *x, float *out, uint64_t i0, size_t n, con
         if (len == 512) {
             int half, t;
             for (half = 0; half < 16 / SKI_VW; half++) {
-                ski_u u = U_LOAD(w + 16 * q + (size_t)half * SKI_VW);
+                ski_u u = SKI_U_LOAD(w + 16 * q + (size_t)half * SKI_VW);
                 const float *a = x + j + (size_t)half * SKI_VW;
                 float *o = out + j + (size_t)half * SKI_VW;
                 for (t = 0; t < 32; t++, a += 16, o += 16) {
-                    V_STORE(o, V_XORSIGN(V_LOAD(a), u));
-                    u = U_SLL(u, 1);
+                    SKI_V_STORE(o, SKI_V_XORSIGN(SKI_V_LOAD(a), u));
+                    u = SKI_U_SLL(u, 1);
                 }
             }
         } else {
@@ -3639,18 +3639,18 @@ static void SKI_FN(signs)(const float *x, float *out, uint64_t i0, size_t n, con
 }
 
 static inline ski_v SKI_FN(normal)(ski_u h, ski_tab t0, ski_tab t1, ski_tab t2, ski_tab t3) {   /* lanes of 16 bits; tables start at e = 1: index (e - 1) & 15 */
-    ski_v f = V_OF_U(U_OR(h, U_SET1(1u))), r;
-    ski_u e = U_SRL(U_BITS(f), 23);                   /* e + 127; V_TAB16 looks at the low 4 bits: e - 1 */
-    r = V_MUL(V_TAB16(t3, e), f);
-    r = V_MUL(V_ADD(r, V_TAB16(t2, e)), f);
-    r = V_MUL(V_ADD(r, V_TAB16(t1, e)), f);
-    r = V_ADD(r, V_TAB16(t0, e));
-    return V_XORSIGN(r, U_SLL(h, 31));
+    ski_v f = SKI_V_OF_U(SKI_U_OR(h, SKI_U_SET1(1u))), r;
+    ski_u e = SKI_U_SRL(SKI_U_BITS(f), 23);                   /* e + 127; SKI_V_TAB16 looks at the low 4 bits: e - 1 */
+    r = SKI_V_MUL(SKI_V_TAB16(t3, e), f);
+    r = SKI_V_MUL(SKI_V_ADD(r, SKI_V_TAB16(t2, e)), f);
+    r = SKI_V_MUL(SKI_V_ADD(r, SKI_V_TAB16(t1, e)), f);
+    r = SKI_V_ADD(r, SKI_V_TAB16(t0, e));
+    return SKI_V_XORSIGN(r, SKI_U_SLL(h, 31));
 }
 
 static void SKI_FN(normals)(float *out, uint64_t i0, size_t n, const ski_rng *r) {
-    ski_tab t0 = TAB_LOAD(ski_normal_table[0] + 1), t1 = TAB_LOAD(ski_normal_table[1] + 1);
-    ski_tab t2 = TAB_LOAD(ski_normal_table[2] + 1), t3 = TAB_LOAD(ski_normal_table[3] + 1);
+    ski_tab t0 = SKI_TAB_LOAD(ski_normal_table[0] + 1), t1 = SKI_TAB_LOAD(ski_normal_table[1] + 1);
+    ski_tab t2 = SKI_TAB_LOAD(ski_normal_table[2] + 1), t3 = SKI_TAB_LOAD(ski_normal_table[3] + 1);
     uint32_t w[64];
     size_t j = 0;
     while (j < n) {                                   /* one run of 32 inside one group of 128 at a time */
@@ -3660,9 +3660,9 @@ static void SKI_FN(normals)(float *out, uint64_t i0, size_t n, const ski_rng *r)
         if (len == 32) {
             int half;
             for (half = 0; half < 16 / SKI_VW; half++) {
-                ski_u u = U_LOAD(w + 16 * q + (size_t)half * SKI_VW);
-                V_STORE(out + j + (size_t)half * SKI_VW, SKI_FN(normal)(U_AND(u, U_SET1(65535u)), t0, t1, t2, t3));
-                V_STORE(out + j + 16 + (size_t)half * SKI_VW, SKI_FN(normal)(U_SRL(u, 16), t0, t1, t2, t3));
+                ski_u u = SKI_U_LOAD(w + 16 * q + (size_t)half * SKI_VW);
+                SKI_V_STORE(out + j + (size_t)half * SKI_VW, SKI_FN(normal)(SKI_U_AND(u, SKI_U_SET1(65535u)), t0, t1, t2, t3));
+                SKI_V_STORE(out + j + 16 + (size_t)half * SKI_VW, SKI_FN(normal)(SKI_U_SRL(u, 16), t0, t1, t2, t3));
             }
         } else {
             size_t e;
@@ -3678,7 +3678,7 @@ static void SKI_FN(normals)(float *out, uint64_t i0, size_t n, const ski_rng *r)
 /* Walsh-Hadamard. The order of levels is fixed: stride 1, 2, 4, ... so every schedule gives the same bits. Tiles of 16 (8) vectors do the levels inside a
    vector and between vectors in registers; higher strides go by radix 16 (8 where there are 16 registers) columns; above SKI_WHT_LEAF
    floats (half an L1) the recursion transforms the parts first, so each part crosses each cache level once. */
-#define SKI_BF(a, b) do { ski_v t_ = a; a = V_ADD(t_, b); b = V_SUB(t_, b); } while (0)
+#define SKI_BF(a, b) do { ski_v t_ = a; a = SKI_V_ADD(t_, b); b = SKI_V_SUB(t_, b); } while (0)
 #define SKI_BF4(a, b, c, d)   SKI_BF(a, b); SKI_BF(c, d); SKI_BF(a, c); SKI_BF(b, d)
 #define SKI_BF8(a, b, c, d, e, f, g, h) SKI_BF4(a, b, c, d); SKI_BF4(e, f, g, h); SKI_BF(a, e); SKI_BF(b, f); SKI_BF(c, g); SKI_BF(d, h)
 #define SKI_WHT_LEAF 4096
@@ -3687,9 +3687,9 @@ static void SKI_FN(wht_pass2)(float *x, size_t n, size_t h) {
     size_t i, c;
     for (i = 0; i < n; i += 2 * h)
         for (c = i; c < i + h; c += SKI_VW) {
-            ski_v a = V_LOAD(x + c), b = V_LOAD(x + c + h);
+            ski_v a = SKI_V_LOAD(x + c), b = SKI_V_LOAD(x + c + h);
             SKI_BF(a, b);
-            V_STORE(x + c, a); V_STORE(x + c + h, b);
+            SKI_V_STORE(x + c, a); SKI_V_STORE(x + c + h, b);
         }
 }
 static void SKI_FN(wht_pass4)(float *x, size_t n, size_t h) {
@@ -3697,9 +3697,9 @@ static void SKI_FN(wht_pass4)(float *x, size_t n, size_t h) {
     for (i = 0; i < n; i += 4 * h)
         for (c = i; c < i + h; c += SKI_VW) {
             float *p = x + c;
-            ski_v a = V_LOAD(p), b = V_LOAD(p + h), d = V_LOAD(p + 2 * h), e = V_LOAD(p + 3 * h);
+            ski_v a = SKI_V_LOAD(p), b = SKI_V_LOAD(p + h), d = SKI_V_LOAD(p + 2 * h), e = SKI_V_LOAD(p + 3 * h);
             SKI_BF4(a, b, d, e);
-            V_STORE(p, a); V_STORE(p + h, b); V_STORE(p + 2 * h, d); V_STORE(p + 3 * h, e);
+            SKI_V_STORE(p, a); SKI_V_STORE(p + h, b); SKI_V_STORE(p + 2 * h, d); SKI_V_STORE(p + 3 * h, e);
         }
 }
 static void SKI_FN(wht_pass8)(float *x, size_t n, size_t h) {
@@ -3707,11 +3707,11 @@ static void SKI_FN(wht_pass8)(float *x, size_t n, size_t h) {
     for (i = 0; i < n; i += 8 * h)
         for (c = i; c < i + h; c += SKI_VW) {
             float *p = x + c, *q = p + 4 * h;
-            ski_v v0 = V_LOAD(p), v1 = V_LOAD(p + h), v2 = V_LOAD(p + 2 * h), v3 = V_LOAD(p + 3 * h);
-            ski_v v4 = V_LOAD(q), v5 = V_LOAD(q + h), v6 = V_LOAD(q + 2 * h), v7 = V_LOAD(q + 3 * h);
+            ski_v v0 = SKI_V_LOAD(p), v1 = SKI_V_LOAD(p + h), v2 = SKI_V_LOAD(p + 2 * h), v3 = SKI_V_LOAD(p + 3 * h);
+            ski_v v4 = SKI_V_LOAD(q), v5 = SKI_V_LOAD(q + h), v6 = SKI_V_LOAD(q + 2 * h), v7 = SKI_V_LOAD(q + 3 * h);
             SKI_BF8(v0, v1, v2, v3, v4, v5, v6, v7);
-            V_STORE(p, v0); V_STORE(p + h, v1); V_STORE(p + 2 * h, v2); V_STORE(p + 3 * h, v3);
-            V_STORE(q, v4); V_STORE(q + h, v5); V_STORE(q + 2 * h, v6); V_STORE(q + 3 * h, v7);
+            SKI_V_STORE(p, v0); SKI_V_STORE(p + h, v1); SKI_V_STORE(p + 2 * h, v2); SKI_V_STORE(p + 3 * h, v3);
+            SKI_V_STORE(q, v4); SKI_V_STORE(q + h, v5); SKI_V_STORE(q + 2 * h, v6); SKI_V_STORE(q + 3 * h, v7);
         }
 }
 #if SKI_VW == 16
@@ -3720,17 +3720,17 @@ static void SKI_FN(wht_pass16)(float *x, size_t n, size_t h) {
     for (i = 0; i < n; i += 16 * h)
         for (c = i; c < i + h; c += SKI_VW) {
             float *p = x + c, *q = p + 4 * h, *s = p + 8 * h, *u = p + 12 * h;
-            ski_v v0 = V_LOAD(p), v1 = V_LOAD(p + h), v2 = V_LOAD(p + 2 * h), v3 = V_LOAD(p + 3 * h);
-            ski_v v4 = V_LOAD(q), v5 = V_LOAD(q + h), v6 = V_LOAD(q + 2 * h), v7 = V_LOAD(q + 3 * h);
-            ski_v v8 = V_LOAD(s), v9 = V_LOAD(s + h), va = V_LOAD(s + 2 * h), vb = V_LOAD(s + 3 * h);
-            ski_v vc = V_LOAD(u), vd = V_LOAD(u + h), ve = V_LOAD(u + 2 * h), vf = V_LOAD(u + 3 * h);
+            ski_v v0 = SKI_V_LOAD(p), v1 = SKI_V_LOAD(p + h), v2 = SKI_V_LOAD(p + 2 * h), v3 = SKI_V_LOAD(p + 3 * h);
+            ski_v v4 = SKI_V_LOAD(q), v5 = SKI_V_LOAD(q + h), v6 = SKI_V_LOAD(q + 2 * h), v7 = SKI_V_LOAD(q + 3 * h);
+            ski_v v8 = SKI_V_LOAD(s), v9 = SKI_V_LOAD(s + h), va = SKI_V_LOAD(s + 2 * h), vb = SKI_V_LOAD(s + 3 * h);
+            ski_v vc = SKI_V_LOAD(u), vd = SKI_V_LOAD(u + h), ve = SKI_V_LOAD(u + 2 * h), vf = SKI_V_LOAD(u + 3 * h);
             SKI_BF8(v0, v1, v2, v3, v4, v5, v6, v7);
             SKI_BF8(v8, v9, va, vb, vc, vd, ve, vf);
             SKI_BF(v0, v8); SKI_BF(v1, v9); SKI_BF(v2, va); SKI_BF(v3, vb); SKI_BF(v4, vc); SKI_BF(v5, vd); SKI_BF(v6, ve); SKI_BF(v7, vf);
-            V_STORE(p, v0); V_STORE(p + h, v1); V_STORE(p + 2 * h, v2); V_STORE(p + 3 * h, v3);
-            V_STORE(q, v4); V_STORE(q + h, v5); V_STORE(q + 2 * h, v6); V_STORE(q + 3 * h, v7);
-            V_STORE(s, v8); V_STORE(s + h, v9); V_STORE(s + 2 * h, va); V_STORE(s + 3 * h, vb);
-            V_STORE(u, vc); V_STORE(u + h, vd); V_STORE(u + 2 * h, ve); V_STORE(u + 3 * h, vf);
+            SKI_V_STORE(p, v0); SKI_V_STORE(p + h, v1); SKI_V_STORE(p + 2 * h, v2); SKI_V_STORE(p + 3 * h, v3);
+            SKI_V_STORE(q, v4); SKI_V_STORE(q + h, v5); SKI_V_STORE(q + 2 * h, v6); SKI_V_STORE(q + 3 * h, v7);
+            SKI_V_STORE(s, v8); SKI_V_STORE(s + h, v9); SKI_V_STORE(s + 2 * h, va); SKI_V_STORE(s + 3 * h, vb);
+            SKI_V_STORE(u, vc); SKI_V_STORE(u + h, vd); SKI_V_STORE(u + 2 * h, ve); SKI_V_STORE(u + 3 * h, vf);
         }
 }
 #  define SKI_RADIX_LOG2 4
@@ -3753,29 +3753,29 @@ static void SKI_FN(wht_pass)(float *x, size_t n, size_t h, uint32_t log2_radix) 
 static void SKI_FN(wht_lanes)(float *x, size_t n) {          /* the levels inside a vector */
     size_t i;
     for (i = 0; i < n; i += SKI_VW) {
-        ski_v v = V_LOAD(x + i);
-        v = V_HAD(v, 1); v = V_HAD(v, 2); v = V_HAD(v, 4);
+        ski_v v = SKI_V_LOAD(x + i);
+        v = SKI_V_HAD(v, 1); v = SKI_V_HAD(v, 2); v = SKI_V_HAD(v, 4);
 #if SKI_VW == 16
-        v = V_HAD(v, 8);
+        v = SKI_V_HAD(v, 8);
 #endif
-        V_STORE(x + i, v);
+        SKI_V_STORE(x + i, v);
     }
 }
 #if SKI_VW == 16
-#  define SKI_LANES(v) do { v = V_HAD(v, 1); v = V_HAD(v, 2); v = V_HAD(v, 4); v = V_HAD(v, 8); } while (0)
+#  define SKI_LANES(v) do { v = SKI_V_HAD(v, 1); v = SKI_V_HAD(v, 2); v = SKI_V_HAD(v, 4); v = SKI_V_HAD(v, 8); } while (0)
 #else
-#  define SKI_LANES(v) do { v = V_HAD(v, 1); v = V_HAD(v, 2); v = V_HAD(v, 4); } while (0)
+#  define SKI_LANES(v) do { v = SKI_V_HAD(v, 1); v = SKI_V_HAD(v, 2); v = SKI_V_HAD(v, 4); } while (0)
 #endif
 static void SKI_FN(wht_tile)(float *x, size_t n) {           /* tiles of 8 vectors: log2(SKI_VW) + 3 levels */
     size_t i;
     for (i = 0; i < n; i += 8 * SKI_VW) {
         float *p = x + i;
-        ski_v v0 = V_LOAD(p), v1 = V_LOAD(p + SKI_VW), v2 = V_LOAD(p + 2 * SKI_VW), v3 = V_LOAD(p + 3 * SKI_VW);
-        ski_v v4 = V_LOAD(p + 4 * SKI_VW), v5 = V_LOAD(p + 5 * SKI_VW), v6 = V_LOAD(p + 6 * SKI_VW), v7 = V_LOAD(p + 7 * SKI_VW);
+        ski_v v0 = SKI_V_LOAD(p), v1 = SKI_V_LOAD(p + SKI_VW), v2 = SKI_V_LOAD(p + 2 * SKI_VW), v3 = SKI_V_LOAD(p + 3 * SKI_VW);
+        ski_v v4 = SKI_V_LOAD(p + 4 * SKI_VW), v5 = SKI_V_LOAD(p + 5 * SKI_VW), v6 = SKI_V_LOAD(p + 6 * SKI_VW), v7 = SKI_V_LOAD(p + 7 * SKI_VW);
         SKI_LANES(v0); SKI_LANES(v1); SKI_LANES(v2); SKI_LANES(v3); SKI_LANES(v4); SKI_LANES(v5); SKI_LANES(v6); SKI_LANES(v7);
         SKI_BF8(v0, v1, v2, v3, v4, v5, v6, v7);
-        V_STORE(p, v0); V_STORE(p + SKI_VW, v1); V_STORE(p + 2 * SKI_VW, v2); V_STORE(p + 3 * SKI_VW, v3);
-        V_STORE(p + 4 * SKI_VW, v4); V_STORE(p + 5 * SKI_VW, v5); V_STORE(p + 6 * SKI_VW, v6); V_STORE(p + 7 * SKI_VW, v7);
+        SKI_V_STORE(p, v0); SKI_V_STORE(p + SKI_VW, v1); SKI_V_STORE(p + 2 * SKI_VW, v2); SKI_V_STORE(p + 3 * SKI_VW, v3);
+        SKI_V_STORE(p + 4 * SKI_VW, v4); SKI_V_STORE(p + 5 * SKI_VW, v5); SKI_V_STORE(p + 6 * SKI_VW, v6); SKI_V_STORE(p + 7 * SKI_VW, v7);
     }
 }
 #endif
@@ -3811,35 +3811,35 @@ static void SKI_FN(wht)(float *x, size_t n) {
 /* element-wise */
 #define SKI_EACH(vec, one) do { size_t i = 0; for (; i + SKI_VW <= n; i += SKI_VW) { vec; } for (; i < n; i++) { one; } } while (0)
 static void SKI_FN(muladd)(float *acc, const float *a, const float *g, size_t n) {
-    SKI_EACH(V_STORE(acc + i, V_ADD(V_LOAD(acc + i), V_MUL(V_LOAD(a + i), V_LOAD(g + i)))), float p = a[i] * g[i]; acc[i] += p);
+    SKI_EACH(SKI_V_STORE(acc + i, SKI_V_ADD(SKI_V_LOAD(acc + i), SKI_V_MUL(SKI_V_LOAD(a + i), SKI_V_LOAD(g + i)))), float p = a[i] * g[i]; acc[i] += p);
 }
 static void SKI_FN(mul)(float *out, const float *a, const float *g, size_t n) {
-    SKI_EACH(V_STORE(out + i, V_MUL(V_LOAD(a + i), V_LOAD(g + i))), out[i] = a[i] * g[i]);
+    SKI_EACH(SKI_V_STORE(out + i, SKI_V_MUL(SKI_V_LOAD(a + i), SKI_V_LOAD(g + i))), out[i] = a[i] * g[i]);
 }
 static void SKI_FN(add)(float *acc, const float *a, size_t n) {
-    SKI_EACH(V_STORE(acc + i, V_ADD(V_LOAD(acc + i), V_LOAD(a + i))), acc[i] += a[i]);
+    SKI_EACH(SKI_V_STORE(acc + i, SKI_V_ADD(SKI_V_LOAD(acc + i), SKI_V_LOAD(a + i))), acc[i] += a[i]);
 }
 static void SKI_FN(sub)(float *acc, const float *a, size_t n) {
-    SKI_EACH(V_STORE(acc + i, V_SUB(V_LOAD(acc + i), V_LOAD(a + i))), acc[i] -= a[i]);
+    SKI_EACH(SKI_V_STORE(acc + i, SKI_V_SUB(SKI_V_LOAD(acc + i), SKI_V_LOAD(a + i))), acc[i] -= a[i]);
 }
 static void SKI_FN(scale)(float *out, const float *a, float s, size_t n) {
-    const ski_v vs = V_SET1(s);
-    SKI_EACH(V_STORE(out + i, V_MUL(V_LOAD(a + i), vs)), out[i] = a[i] * s);
+    const ski_v vs = SKI_V_SET1(s);
+    SKI_EACH(SKI_V_STORE(out + i, SKI_V_MUL(SKI_V_LOAD(a + i), vs)), out[i] = a[i] * s);
 }
 static void SKI_FN(load)(float *out, const void *x, uint64_t first, sketch_dtype t, size_t n) {
     switch (t) {
     case SKETCH_F32: memcpy(out, (const float *)x + first, n * sizeof(float)); break;
     case SKETCH_BF16: {
         const uint16_t *p = (const uint16_t *)x + first;
-        SKI_EACH(V_STORE(out + i, V_LOAD_BF16(p + i)), out[i] = ski_f32_of_bits((uint32_t)p[i] << 16));
+        SKI_EACH(SKI_V_STORE(out + i, SKI_V_LOAD_BF16(p + i)), out[i] = ski_f32_of_bits((uint32_t)p[i] << 16));
         break; }
     case SKETCH_F16: {
         const uint16_t *p = (const uint16_t *)x + first;
-        SKI_EACH(V_STORE(out + i, V_LOAD_F16(p + i)), out[i] = ski_f32_of_f16(p[i]));
+        SKI_EACH(SKI_V_STORE(out + i, SKI_V_LOAD_F16(p + i)), out[i] = ski_f32_of_f16(p[i]));
         break; }
     case SKETCH_F64: {
         const double *p = (const double *)x + first;
-        SKI_EACH(V_STORE(out + i, V_LOAD_F64(p + i)), out[i] = (float)p[i]);
+        SKI_EACH(SKI_V_STORE(out + i, SKI_V_LOAD_F64(p + i)), out[i] = (float)p[i]);
         break; }
     }
 }
@@ -3852,30 +3852,30 @@ static void SKI_FN(gemm)(size_t m, size_t n, size_t k, const float *a, size_t ld
         const float *a0 = a + i * lda, *a1 = mr > 1 ? a0 + lda : a0, *a2 = mr > 2 ? a1 + lda : a0, *a3 = mr > 3 ? a2 + lda : a0;
         float *c0 = c + i * ldc, *c1 = c0 + ldc, *c2 = c1 + ldc, *c3 = c2 + ldc;
         for (j = 0; j + 2 * SKI_VW <= n; j += 2 * SKI_VW) {
-            ski_v s00 = V_SET1(0.0f), s01 = s00, s10 = s00, s11 = s00, s20 = s00, s21 = s00, s30 = s00, s31 = s00;
+            ski_v s00 = SKI_V_SET1(0.0f), s01 = s00, s10 = s00, s11 = s00, s20 = s00, s21 = s00, s30 = s00, s31 = s00;
             const float *p = b + j;
             for (l = 0; l < k; l++, p += ldb) {
-                ski_v b0 = V_LOAD(p), b1 = V_LOAD(p + SKI_VW), t;
-                t = V_SET1(a0[l]); s00 = V_FMA(t, b0, s00); s01 = V_FMA(t, b1, s01);
-                t = V_SET1(a1[l]); s10 = V_FMA(t, b0, s10); s11 = V_FMA(t, b1, s11);
-                t = V_SET1(a2[l]); s20 = V_FMA(t, b0, s20); s21 = V_FMA(t, b1, s21);
-                t = V_SET1(a3[l]); s30 = V_FMA(t, b0, s30); s31 = V_FMA(t, b1, s31);
+                ski_v b0 = SKI_V_LOAD(p), b1 = SKI_V_LOAD(p + SKI_VW), t;
+                t = SKI_V_SET1(a0[l]); s00 = SKI_V_FMA(t, b0, s00); s01 = SKI_V_FMA(t, b1, s01);
+                t = SKI_V_SET1(a1[l]); s10 = SKI_V_FMA(t, b0, s10); s11 = SKI_V_FMA(t, b1, s11);
+                t = SKI_V_SET1(a2[l]); s20 = SKI_V_FMA(t, b0, s20); s21 = SKI_V_FMA(t, b1, s21);
+                t = SKI_V_SET1(a3[l]); s30 = SKI_V_FMA(t, b0, s30); s31 = SKI_V_FMA(t, b1, s31);
             }
-            V_STORE(c0 + j, V_ADD(V_LOAD(c0 + j), s00)); V_STORE(c0 + j + SKI_VW, V_ADD(V_LOAD(c0 + j + SKI_VW), s01));
-            if (mr > 1) { V_STORE(c1 + j, V_ADD(V_LOAD(c1 + j), s10)); V_STORE(c1 + j + SKI_VW, V_ADD(V_LOAD(c1 + j + SKI_VW), s11)); }
-            if (mr > 2) { V_STORE(c2 + j, V_ADD(V_LOAD(c2 + j), s20)); V_STORE(c2 + j + SKI_VW, V_ADD(V_LOAD(c2 + j + SKI_VW), s21)); }
-            if (mr > 3) { V_STORE(c3 + j, V_ADD(V_LOAD(c3 + j), s30)); V_STORE(c3 + j + SKI_VW, V_ADD(V_LOAD(c3 + j + SKI_VW), s31)); }
+            SKI_V_STORE(c0 + j, SKI_V_ADD(SKI_V_LOAD(c0 + j), s00)); SKI_V_STORE(c0 + j + SKI_VW, SKI_V_ADD(SKI_V_LOAD(c0 + j + SKI_VW), s01));
+            if (mr > 1) { SKI_V_STORE(c1 + j, SKI_V_ADD(SKI_V_LOAD(c1 + j), s10)); SKI_V_STORE(c1 + j + SKI_VW, SKI_V_ADD(SKI_V_LOAD(c1 + j + SKI_VW), s11)); }
+            if (mr > 2) { SKI_V_STORE(c2 + j, SKI_V_ADD(SKI_V_LOAD(c2 + j), s20)); SKI_V_STORE(c2 + j + SKI_VW, SKI_V_ADD(SKI_V_LOAD(c2 + j + SKI_VW), s21)); }
+            if (mr > 3) { SKI_V_STORE(c3 + j, SKI_V_ADD(SKI_V_LOAD(c3 + j), s30)); SKI_V_STORE(c3 + j + SKI_VW, SKI_V_ADD(SKI_V_LOAD(c3 + j + SKI_VW), s31)); }
         }
         for (; j + SKI_VW <= n; j += SKI_VW) {
-            ski_v s0 = V_SET1(0.0f), s1 = s0, s2 = s0, s3 = s0;
+            ski_v s0 = SKI_V_SET1(0.0f), s1 = s0, s2 = s0, s3 = s0;
             for (l = 0; l < k; l++) {
-                ski_v t = V_LOAD(b + l * ldb + j);
-                s0 = V_FMA(V_SET1(a0[l]), t, s0); s1 = V_FMA(V_SET1(a1[l]), t, s1); s2 = V_FMA(V_SET1(a2[l]), t, s2); s3 = V_FMA(V_SET1(a3[l]), t, s3);
+                ski_v t = SKI_V_LOAD(b + l * ldb + j);
+                s0 = SKI_V_FMA(SKI_V_SET1(a0[l]), t, s0); s1 = SKI_V_FMA(SKI_V_SET1(a1[l]), t, s1); s2 = SKI_V_FMA(SKI_V_SET1(a2[l]), t, s2); s3 = SKI_V_FMA(SKI_V_SET1(a3[l]), t, s3);
             }
-            V_STORE(c0 + j, V_ADD(V_LOAD(c0 + j), s0));
-            if (mr > 1) V_STORE(c1 + j, V_ADD(V_LOAD(c1 + j), s1));
-            if (mr > 2) V_STORE(c2 + j, V_ADD(V_LOAD(c2 + j), s2));
-            if (mr > 3) V_STORE(c3 + j, V_ADD(V_LOAD(c3 + j), s3));
+            SKI_V_STORE(c0 + j, SKI_V_ADD(SKI_V_LOAD(c0 + j), s0));
+            if (mr > 1) SKI_V_STORE(c1 + j, SKI_V_ADD(SKI_V_LOAD(c1 + j), s1));
+            if (mr > 2) SKI_V_STORE(c2 + j, SKI_V_ADD(SKI_V_LOAD(c2 + j), s2));
+            if (mr > 3) SKI_V_STORE(c3 + j, SKI_V_ADD(SKI_V_LOAD(c3 + j), s3));
         }
         for (; j < n; j++) {
             float s0 = 0, s1 = 0, s2 = 0, s3 = 0;
@@ -3898,16 +3898,16 @@ static void SKI_FN(hartley)(float *tile, size_t b, size_t w, const float *cs) {
                 float *e0 = tile + (g + k) * w, *o0 = e0 + h * w, *e1 = tile + (g + h - k) * w, *o1 = e1 + h * w;
                 if (k == 0 || 2 * k == h)
                     for (j = 0; j < w; j += SKI_VW) {
-                        ski_v e = V_LOAD(e0 + j), o = V_LOAD(o0 + j);
-                        V_STORE(e0 + j, V_ADD(e, o)); V_STORE(o0 + j, V_SUB(e, o));
+                        ski_v e = SKI_V_LOAD(e0 + j), o = SKI_V_LOAD(o0 + j);
+                        SKI_V_STORE(e0 + j, SKI_V_ADD(e, o)); SKI_V_STORE(o0 + j, SKI_V_SUB(e, o));
                     }
                 else {
-                    ski_v c = V_SET1(cs[2 * (k * (512 / h))]), s = V_SET1(cs[2 * (k * (512 / h)) + 1]);
+                    ski_v c = SKI_V_SET1(cs[2 * (k * (512 / h))]), s = SKI_V_SET1(cs[2 * (k * (512 / h)) + 1]);
                     for (j = 0; j < w; j += SKI_VW) {
-                        ski_v p = V_LOAD(o0 + j), q = V_LOAD(o1 + j), e = V_LOAD(e0 + j), f = V_LOAD(e1 + j);
-                        ski_v t = V_ADD(V_MUL(c, p), V_MUL(s, q)), u = V_SUB(V_MUL(s, p), V_MUL(c, q));
-                        V_STORE(e0 + j, V_ADD(e, t)); V_STORE(o0 + j, V_SUB(e, t));
-                        V_STORE(e1 + j, V_ADD(f, u)); V_STORE(o1 + j, V_SUB(f, u));
+                        ski_v p = SKI_V_LOAD(o0 + j), q = SKI_V_LOAD(o1 + j), e = SKI_V_LOAD(e0 + j), f = SKI_V_LOAD(e1 + j);
+                        ski_v t = SKI_V_ADD(SKI_V_MUL(c, p), SKI_V_MUL(s, q)), u = SKI_V_SUB(SKI_V_MUL(s, p), SKI_V_MUL(c, q));
+                        SKI_V_STORE(e0 + j, SKI_V_ADD(e, t)); SKI_V_STORE(o0 + j, SKI_V_SUB(e, t));
+                        SKI_V_STORE(e1 + j, SKI_V_ADD(f, u)); SKI_V_STORE(o1 + j, SKI_V_SUB(f, u));
                     }
                 }
             }
@@ -3929,19 +3929,19 @@ static void SKI_FN(dense)(const sketch_diag dist, const ski_rng *r, uint64_t i0,
                     for (part = 0; part < SKI_MIN((d - 512 * s + 127) / 128, (size_t)4) * (16 / SKI_VW); part++) {      /* 128 rows, SKI_VW of every 16: 8 vectors */
                         size_t half = part % (16 / SKI_VW), t0 = part / (16 / SKI_VW) * 8;
                         float *o = acc + v * acc_stride + 512 * s + 16 * t0 + half * SKI_VW;
-                        ski_v v0 = V_LOAD(o), v1 = V_LOAD(o + 16), v2 = V_LOAD(o + 32), v3 = V_LOAD(o + 48);
-                        ski_v v4 = V_LOAD(o + 64), v5 = V_LOAD(o + 80), v6 = V_LOAD(o + 96), v7 = V_LOAD(o + 112);
+                        ski_v v0 = SKI_V_LOAD(o), v1 = SKI_V_LOAD(o + 16), v2 = SKI_V_LOAD(o + 32), v3 = SKI_V_LOAD(o + 48);
+                        ski_v v4 = SKI_V_LOAD(o + 64), v5 = SKI_V_LOAD(o + 80), v6 = SKI_V_LOAD(o + 96), v7 = SKI_V_LOAD(o + 112);
                         for (c = 0; c < nc; c++) {
-                            ski_v xb = V_SET1(x[v][i + c]);
-                            ski_u u = U_LOAD(w + 16 * c + half * SKI_VW);
-                            u = U_SLLN(u, (int)t0);
-                            v0 = V_ADD(v0, V_XORSIGN(xb, u)); u = U_SLL(u, 1); v1 = V_ADD(v1, V_XORSIGN(xb, u)); u = U_SLL(u, 1);
-                            v2 = V_ADD(v2, V_XORSIGN(xb, u)); u = U_SLL(u, 1); v3 = V_ADD(v3, V_XORSIGN(xb, u)); u = U_SLL(u, 1);
-                            v4 = V_ADD(v4, V_XORSIGN(xb, u)); u = U_SLL(u, 1); v5 = V_ADD(v5, V_XORSIGN(xb, u)); u = U_SLL(u, 1);
-                            v6 = V_ADD(v6, V_XORSIGN(xb, u)); u = U_SLL(u, 1); v7 = V_ADD(v7, V_XORSIGN(xb, u));
+                            ski_v xb = SKI_V_SET1(x[v][i + c]);
+                            ski_u u = SKI_U_LOAD(w + 16 * c + half * SKI_VW);
+                            u = SKI_U_SLLN(u, (int)t0);
+                            v0 = SKI_V_ADD(v0, SKI_V_XORSIGN(xb, u)); u = SKI_U_SLL(u, 1); v1 = SKI_V_ADD(v1, SKI_V_XORSIGN(xb, u)); u = SKI_U_SLL(u, 1);
+                            v2 = SKI_V_ADD(v2, SKI_V_XORSIGN(xb, u)); u = SKI_U_SLL(u, 1); v3 = SKI_V_ADD(v3, SKI_V_XORSIGN(xb, u)); u = SKI_U_SLL(u, 1);
+                            v4 = SKI_V_ADD(v4, SKI_V_XORSIGN(xb, u)); u = SKI_U_SLL(u, 1); v5 = SKI_V_ADD(v5, SKI_V_XORSIGN(xb, u)); u = SKI_U_SLL(u, 1);
+                            v6 = SKI_V_ADD(v6, SKI_V_XORSIGN(xb, u)); u = SKI_U_SLL(u, 1); v7 = SKI_V_ADD(v7, SKI_V_XORSIGN(xb, u));
                         }
-                        V_STORE(o, v0); V_STORE(o + 16, v1); V_STORE(o + 32, v2); V_STORE(o + 48, v3);
-                        V_STORE(o + 64, v4); V_STORE(o + 80, v5); V_STORE(o + 96, v6); V_STORE(o + 112, v7);
+                        SKI_V_STORE(o, v0); SKI_V_STORE(o + 16, v1); SKI_V_STORE(o + 32, v2); SKI_V_STORE(o + 48, v3);
+                        SKI_V_STORE(o + 64, v4); SKI_V_STORE(o + 80, v5); SKI_V_STORE(o + 96, v6); SKI_V_STORE(o + 112, v7);
                     }
             }
         } else {
@@ -3953,17 +3953,17 @@ static void SKI_FN(dense)(const sketch_diag dist, const ski_rng *r, uint64_t i0,
                 for (v = 0; v < nb; v++) {
                     float *o = acc + v * acc_stride + 512 * s;
                     if (nc == 4) {
-                        ski_v x0 = V_SET1(x[v][i]), x1 = V_SET1(x[v][i + 1]), x2 = V_SET1(x[v][i + 2]), x3 = V_SET1(x[v][i + 3]);
+                        ski_v x0 = SKI_V_SET1(x[v][i]), x1 = SKI_V_SET1(x[v][i + 1]), x2 = SKI_V_SET1(x[v][i + 2]), x3 = SKI_V_SET1(x[v][i + 3]);
                         for (t = 0; t < rows; t += SKI_VW) {
-                            ski_v a = V_ADD(V_LOAD(o + t), V_MUL(V_LOAD(g + t), x0));
-                            a = V_ADD(a, V_MUL(V_LOAD(g + 512 + t), x1));
-                            a = V_ADD(a, V_MUL(V_LOAD(g + 1024 + t), x2));
-                            V_STORE(o + t, V_ADD(a, V_MUL(V_LOAD(g + 1536 + t), x3)));
+                            ski_v a = SKI_V_ADD(SKI_V_LOAD(o + t), SKI_V_MUL(SKI_V_LOAD(g + t), x0));
+                            a = SKI_V_ADD(a, SKI_V_MUL(SKI_V_LOAD(g + 512 + t), x1));
+                            a = SKI_V_ADD(a, SKI_V_MUL(SKI_V_LOAD(g + 1024 + t), x2));
+                            SKI_V_STORE(o + t, SKI_V_ADD(a, SKI_V_MUL(SKI_V_LOAD(g + 1536 + t), x3)));
                         }
                     } else
                         for (c = 0; c < nc; c++) {
-                            ski_v xb = V_SET1(x[v][i + c]);
-                            for (t = 0; t < rows; t += SKI_VW) V_STORE(o + t, V_ADD(V_LOAD(o + t), V_MUL(V_LOAD(g + 512 * c + t), xb)));
+                            ski_v xb = SKI_V_SET1(x[v][i + c]);
+                            for (t = 0; t < rows; t += SKI_VW) SKI_V_STORE(o + t, SKI_V_ADD(SKI_V_LOAD(o + t), SKI_V_MUL(SKI_V_LOAD(g + 512 * c + t), xb)));
                         }
                 }
             }
@@ -3989,13 +3989,13 @@ static void SKI_FN(dense_t)(const sketch_diag dist, const ski_rng *r, uint64_t i
             for (c = 0; c < nc; c++) {
                 if (dist != SKETCH_RADEMACHER) SKI_FN(normals)(g, 512 * (i0 + i + c), rows, &rs);
                 for (l = 0; l < 16; l += SKI_VW) {
-                    ski_v v = V_LOAD(a[c] + l);
+                    ski_v v = SKI_V_LOAD(a[c] + l);
                     if (dist == SKETCH_RADEMACHER) {
-                        ski_u u = U_LOAD(w + 16 * c + l);
-                        for (t = l; t < rows; t += 16) { v = V_ADD(v, V_XORSIGN(V_LOAD(p + t), u)); u = U_SLL(u, 1); }
+                        ski_u u = SKI_U_LOAD(w + 16 * c + l);
+                        for (t = l; t < rows; t += 16) { v = SKI_V_ADD(v, SKI_V_XORSIGN(SKI_V_LOAD(p + t), u)); u = SKI_U_SLL(u, 1); }
                     } else
-                        for (t = l; t < rows; t += 16) v = V_ADD(v, V_MUL(V_LOAD(p + t), V_LOAD(g + t)));
-                    V_STORE(a[c] + l, v);
+                        for (t = l; t < rows; t += 16) v = SKI_V_ADD(v, SKI_V_MUL(SKI_V_LOAD(p + t), SKI_V_LOAD(g + t)));
+                    SKI_V_STORE(a[c] + l, v);
                 }
             }
         }
@@ -4045,13 +4045,13 @@ static double SKI_FN(dot)(const float *a, const float *b, size_t n) {
     double s = 0;
     size_t i = 0;
 #if SKI_VW > 1
-    ski_d s0 = D_ZERO, s1 = s0, s2 = s0, s3 = s0;
+    ski_d s0 = SKI_D_ZERO, s1 = s0, s2 = s0, s3 = s0;
     for (; i + 2 * SKI_VW <= n; i += 2 * SKI_VW) {
-        ski_v p = V_LOAD(a + i), q = V_LOAD(b + i), u = V_LOAD(a + i + SKI_VW), w = V_LOAD(b + i + SKI_VW);
-        s0 = D_FMA(D_LO(p), D_LO(q), s0); s1 = D_FMA(D_HI(p), D_HI(q), s1);
-        s2 = D_FMA(D_LO(u), D_LO(w), s2); s3 = D_FMA(D_HI(u), D_HI(w), s3);
+        ski_v p = SKI_V_LOAD(a + i), q = SKI_V_LOAD(b + i), u = SKI_V_LOAD(a + i + SKI_VW), w = SKI_V_LOAD(b + i + SKI_VW);
+        s0 = SKI_D_FMA(SKI_D_LO(p), SKI_D_LO(q), s0); s1 = SKI_D_FMA(SKI_D_HI(p), SKI_D_HI(q), s1);
+        s2 = SKI_D_FMA(SKI_D_LO(u), SKI_D_LO(w), s2); s3 = SKI_D_FMA(SKI_D_HI(u), SKI_D_HI(w), s3);
     }
-    s = (D_SUM(s0) + D_SUM(s1)) + (D_SUM(s2) + D_SUM(s3));
+    s = (SKI_D_SUM(s0) + SKI_D_SUM(s1)) + (SKI_D_SUM(s2) + SKI_D_SUM(s3));
 #endif
     for (; i < n; i++) s += (double)a[i] * (double)b[i];
     return s;
@@ -4066,18 +4066,18 @@ static void SKI_FN(gemm_nt)(const float *a, size_t m, const float *b, size_t k, 
             const float *a0 = a + i * d, *a1 = mr > 1 ? a0 + d : a0, *a2 = mr > 2 ? a1 + d : a0, *a3 = mr > 3 ? a2 + d : a0;
             for (j = j0; j < end; j += 2) {
                 const float *b0 = b + j * d, *b1 = j + 1 < end ? b0 + d : b0;
-                ski_v s00 = V_SET1(0.0f), s01 = s00, s10 = s00, s11 = s00, s20 = s00, s21 = s00, s30 = s00, s31 = s00;
+                ski_v s00 = SKI_V_SET1(0.0f), s01 = s00, s10 = s00, s11 = s00, s20 = s00, s21 = s00, s30 = s00, s31 = s00;
                 float o[4][2];
                 size_t p, q;
                 for (l = 0; l + SKI_VW <= d; l += SKI_VW) {
-                    ski_v p0 = V_LOAD(b0 + l), p1 = V_LOAD(b1 + l), t;
-                    t = V_LOAD(a0 + l); s00 = V_FMA(t, p0, s00); s01 = V_FMA(t, p1, s01);
-                    t = V_LOAD(a1 + l); s10 = V_FMA(t, p0, s10); s11 = V_FMA(t, p1, s11);
-                    t = V_LOAD(a2 + l); s20 = V_FMA(t, p0, s20); s21 = V_FMA(t, p1, s21);
-                    t = V_LOAD(a3 + l); s30 = V_FMA(t, p0, s30); s31 = V_FMA(t, p1, s31);
+                    ski_v p0 = SKI_V_LOAD(b0 + l), p1 = SKI_V_LOAD(b1 + l), t;
+                    t = SKI_V_LOAD(a0 + l); s00 = SKI_V_FMA(t, p0, s00); s01 = SKI_V_FMA(t, p1, s01);
+                    t = SKI_V_LOAD(a1 + l); s10 = SKI_V_FMA(t, p0, s10); s11 = SKI_V_FMA(t, p1, s11);
+                    t = SKI_V_LOAD(a2 + l); s20 = SKI_V_FMA(t, p0, s20); s21 = SKI_V_FMA(t, p1, s21);
+                    t = SKI_V_LOAD(a3 + l); s30 = SKI_V_FMA(t, p0, s30); s31 = SKI_V_FMA(t, p1, s31);
                 }
-                o[0][0] = V_SUM(s00); o[0][1] = V_SUM(s01); o[1][0] = V_SUM(s10); o[1][1] = V_SUM(s11);
-                o[2][0] = V_SUM(s20); o[2][1] = V_SUM(s21); o[3][0] = V_SUM(s30); o[3][1] = V_SUM(s31);
+                o[0][0] = SKI_V_SUM(s00); o[0][1] = SKI_V_SUM(s01); o[1][0] = SKI_V_SUM(s10); o[1][1] = SKI_V_SUM(s11);
+                o[2][0] = SKI_V_SUM(s20); o[2][1] = SKI_V_SUM(s21); o[3][0] = SKI_V_SUM(s30); o[3][1] = SKI_V_SUM(s31);
                 for (; l < d; l++) {
                     o[0][0] += a0[l] * b0[l]; o[0][1] += a0[l] * b1[l]; o[1][0] += a1[l] * b0[l]; o[1][1] += a1[l] * b1[l];
                     o[2][0] += a2[l] * b0[l]; o[2][1] += a2[l] * b1[l]; o[3][0] += a3[l] * b0[l]; o[3][1] += a3[l] * b1[l];
@@ -4097,46 +4097,46 @@ static const ski_kernels SKI_FN(kernels) = {
 #undef ski_u
 #undef ski_d
 #undef ski_tab
-#undef V_LOAD
-#undef V_STORE
-#undef V_SET1
-#undef V_ADD
-#undef V_SUB
-#undef V_MUL
-#undef V_FMA
-#undef V_SUM
-#undef V_XORSIGN
-#undef V_OF_U
-#undef U_BITS
-#undef V_TAB16
-#undef TAB_LOAD
-#undef V_LOAD_BF16
-#undef V_LOAD_F16
-#undef V_LOAD_F64
-#undef U_LOAD
-#undef U_STORE
-#undef U_SET1
-#undef U_ADD
-#undef U_AND
-#undef U_OR
-#undef U_XOR
-#undef U_XOR3
-#undef U_SLL
-#undef U_SRL
-#undef U_SLLN
-#undef Q_SET1
-#undef Q_EVENS
-#undef Q_MUL
-#undef Q_SRL32
-#undef Q_PAIR
-#undef V_HAD
+#undef SKI_V_LOAD
+#undef SKI_V_STORE
+#undef SKI_V_SET1
+#undef SKI_V_ADD
+#undef SKI_V_SUB
+#undef SKI_V_MUL
+#undef SKI_V_FMA
+#undef SKI_V_SUM
+#undef SKI_V_XORSIGN
+#undef SKI_V_OF_U
+#undef SKI_U_BITS
+#undef SKI_V_TAB16
+#undef SKI_TAB_LOAD
+#undef SKI_V_LOAD_BF16
+#undef SKI_V_LOAD_F16
+#undef SKI_V_LOAD_F64
+#undef SKI_U_LOAD
+#undef SKI_U_STORE
+#undef SKI_U_SET1
+#undef SKI_U_ADD
+#undef SKI_U_AND
+#undef SKI_U_OR
+#undef SKI_U_XOR
+#undef SKI_U_XOR3
+#undef SKI_U_SLL
+#undef SKI_U_SRL
+#undef SKI_U_SLLN
+#undef SKI_Q_SET1
+#undef SKI_Q_EVENS
+#undef SKI_Q_MUL
+#undef SKI_Q_SRL32
+#undef SKI_Q_PAIR
+#undef SKI_V_HAD
 #undef SKI_HAD512
 #undef SKI_HAD256
-#undef D_ZERO
-#undef D_LO
-#undef D_HI
-#undef D_FMA
-#undef D_SUM
+#undef SKI_D_ZERO
+#undef SKI_D_LO
+#undef SKI_D_HI
+#undef SKI_D_FMA
+#undef SKI_D_SUM
 #undef SKI_BF
 #undef SKI_BF4
 #undef SKI_BF8

@@ -11,6 +11,7 @@ extern int test_passed, test_failed;      /* groups */
 extern int test_group_bad;                /* failed checks in the open group */
 void test_begin(const char *group);       /* closes the group before it */
 void test_end(void);
+int test_wants(const char *group);         /* no groups were named on the command line, or this one was */
 void test_bad(const char *file, int line, const char *what);
 
 /* A failing check prints where and goes on; the first 5 of a group are printed. */
