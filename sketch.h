@@ -3476,7 +3476,7 @@ SKETCH_API sketch_status sketch_store_verify(sketch_store *s, uint64_t *bad_rows
 #  define SKI_Q_PAIR(e, o)     _mm512_mask_blend_epi32(0xAAAA, e, _mm512_slli_epi64(o, 32))
 #  define SKI_V_HAD(v, k)      ((k) == 1 ? SKI_HAD512(v, _mm512_permute_ps(v, 0xB1), 0xAAAA) : (k) == 2 ? SKI_HAD512(v, _mm512_permute_ps(v, 0x4E), 0xCCCC) : \
                             (k) == 4 ? SKI_HAD512(v, _mm512_shuffle_f32x4(v, v, 0xB1), 0xF0F0) : SKI_HAD512(v, _mm512_shuffle_f32x4(v, v, 0x4E), 0xFF00))
-#  define SKI_HAD512(v, p, m) _mm512_mask_sub_ps(_mm512_add_ps(p, v), m, p, v)
+#  define SKI_HAD512(v, p, m) _mm512_fmadd_ps(v, _mm512_mask_blend_ps(m, _mm512_set1_ps(1.0f), _mm512_set1_ps(-1.0f)), p)
 #  define SKI_D_ZERO           _mm512_setzero_pd()
 #  define SKI_D_LO(v)          _mm512_cvtps_pd(_mm512_castps512_ps256(v))
 #  define SKI_D_HI(v)          _mm512_cvtps_pd(_mm512_extractf32x8_ps(v, 1))
@@ -3523,7 +3523,7 @@ typedef struct SKI_FN(tab) { ski_v lo, hi; } SKI_FN(tab);
 #  define SKI_Q_PAIR(e, o)     SKI_MM(blend_epi32)(e, SKI_MM(slli_epi64)(o, 32), 0xAA)
 #  define SKI_V_HAD(v, k)      ((k) == 1 ? SKI_HAD256(v, SKI_MM(permute_ps)(v, 0xB1), 0xAA) : (k) == 2 ? SKI_HAD256(v, SKI_MM(permute_ps)(v, 0x4E), 0xCC) : \
                             SKI_HAD256(v, SKI_MM(permute2f128_ps)(v, v, 1), 0xF0))
-#  define SKI_HAD256(v, p, m) SKI_MM(blend_ps)(SKI_MM(add_ps)(p, v), SKI_MM(sub_ps)(p, v), m)
+#  define SKI_HAD256(v, p, m) SKI_MM(fmadd_ps)(v, SKI_MM(blend_ps)(SKI_MM(set1_ps)(1.0f), SKI_MM(set1_ps)(-1.0f), m), p)
 #  define SKI_D_ZERO           SKI_MM(setzero_pd)()
 #  define SKI_D_LO(v)          SKI_MM(cvtps_pd)(SKI_MM(castps256_ps128)(v))
 #  define SKI_D_HI(v)          SKI_MM(cvtps_pd)(SKI_MM(extractf128_ps)(v, 1))
@@ -3682,6 +3682,9 @@ static void SKI_FN(normals)(float *out, uint64_t i0, size_t n, const ski_rng *r)
 #define SKI_BF4(a, b, c, d)   SKI_BF(a, b); SKI_BF(c, d); SKI_BF(a, c); SKI_BF(b, d)
 #define SKI_BF8(a, b, c, d, e, f, g, h) SKI_BF4(a, b, c, d); SKI_BF4(e, f, g, h); SKI_BF(a, e); SKI_BF(b, f); SKI_BF(c, g); SKI_BF(d, h)
 #define SKI_WHT_LEAF 4096
+#define SKI_WHT_FAR ((size_t)1 << 19)
+#define SKI_STRIP 32
+#define SKI_STRIP_ROWS 256
 
 static void SKI_FN(wht_pass2)(float *x, size_t n, size_t h) {
     size_t i, c;
@@ -3780,9 +3783,36 @@ static void SKI_FN(wht_tile)(float *x, size_t n) {           /* tiles of 8 vecto
 }
 #endif
 
+/* The top levels of a transform too large for the caches, in one pass over memory: strips of 32 columns are copied into a buffer (L1 or L2), transformed across the
+   rows there, and copied back. */
+static void SKI_FN(wht_strips)(float *x, size_t rows, size_t h) {
+    float buf[SKI_STRIP_ROWS * SKI_STRIP];
+    size_t c, r, i, step;
+    for (c = 0; c < h; c += SKI_STRIP) {
+        for (r = 0; r < rows; r++)
+            for (i = 0; i < SKI_STRIP; i += SKI_VW) SKI_V_STORE(buf + r * SKI_STRIP + i, SKI_V_LOAD(x + r * h + c + i));
+        for (step = 1; step < rows;) {
+            uint32_t left = ski_log2(rows / step), log2_radix = SKI_MIN(left, SKI_RADIX_LOG2);
+            SKI_FN(wht_pass)(buf, rows * SKI_STRIP, step * SKI_STRIP, log2_radix);
+            step <<= log2_radix;
+        }
+        for (r = 0; r < rows; r++) {
+            for (i = 0; i < SKI_STRIP; i += SKI_VW) SKI_V_STORE(x + r * h + c + i, SKI_V_LOAD(buf + r * SKI_STRIP + i));
+            SKI_PREFETCH(x + r * h + c + 2 * SKI_STRIP); SKI_PREFETCH(x + r * h + c + 2 * SKI_STRIP + 16);
+        }
+    }
+}
+
 static void SKI_FN(wht)(float *x, size_t n) {
-    if (n > SKI_WHT_LEAF) {
-        uint32_t top = ski_log2(n / SKI_WHT_LEAF), log2_radix = SKI_MIN(top, SKI_RADIX_LOG2);
+    if (n >= 16 * SKI_WHT_FAR) {
+        uint32_t top = ski_log2(n / SKI_WHT_FAR);
+        size_t rows, i;
+        if (top > 8) top = 8;
+        rows = (size_t)1 << top;
+        for (i = 0; i < n; i += n / rows) SKI_FN(wht)(x + i, n / rows);
+        SKI_FN(wht_strips)(x, rows, n / rows);
+    } else if (n > SKI_WHT_LEAF) {
+        uint32_t top = ski_log2(n / SKI_WHT_LEAF), log2_radix = SKI_MIN(top, 3);     /* 16 rows of 2^k floats would share one set of an 8- or 12-way L1 */
         size_t part = n >> log2_radix, i;
         for (i = 0; i < n; i += part) SKI_FN(wht)(x + i, part);
         SKI_FN(wht_pass)(x, n, part, log2_radix);
@@ -3802,6 +3832,7 @@ static void SKI_FN(wht)(float *x, size_t n) {
 #endif
         while (h < n) {
             uint32_t left = ski_log2(n / h), log2_radix = SKI_MIN(left, SKI_RADIX_LOG2);
+            if (left == SKI_RADIX_LOG2 + 1) log2_radix = (left + 1) / 2;      /* two even passes rather than a full one and a radix 2 */
             SKI_FN(wht_pass)(x, n, h, log2_radix);
             h <<= log2_radix;
         }
