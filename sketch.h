@@ -2380,6 +2380,7 @@ static int ski_dtype_ok(sketch_dtype t) { return t >= SKETCH_F32 && t <= SKETCH_
 
 static int ski_finite(const void *x, uint64_t first, sketch_dtype t, uint64_t n) {
     uint64_t i;
+    if (!n) return 1;
     switch (t) {
     case SKETCH_F32: { const float *p = (const float *)x + first; float z = 0.0f; for (i = 0; i < n; i++) z += p[i] * 0.0f; return z == 0.0f; }
     case SKETCH_F64: { const double *p = (const double *)x + first; for (i = 0; i < n; i++) if (!(fabs(p[i]) <= 3.4028234663852886e38)) return 0; return 1; }
