@@ -59,8 +59,9 @@
 
  WHICH ALGORITHM WHEN (costs for one vector; memory: what a work needs beside the d outputs)
      AFFD   the default. O(n log L) additions. Guarantee: Johnson-Lindenstrauss for every x (paper, Theorem 3.2). That is for the pre-conditioners
-            H and F; Q has QK's weakness on sparse and low-rank x in a milder form (AFFD-Q: spread 0.08 on one coordinate at d = 1024, AFJL-Q as QK).
-     AFJL   fastest for short sketches: O(n + N d log d), one streaming read. No theorem: e_i + e_j with i = j mod 1024 (the trailing
+            H and F; Q has QK's weakness on sparse and low-rank x in a milder form (AFFD-Q: spread 0.08 on one coordinate at d = 1024, AFJL-Q 0.3). F, Q:
+            a block larger than the default loses fidelity where d keeps few rows of its leading factor.
+     AFJL   fastest for short sketches: one read, ceil(d/1024) adds a coordinate up to d = 8192, then n log L; N d normals. No theorem: e_i + e_j with i = j mod 1024 (the trailing
             Kronecker factor) in one block collides, wholly up to d = 1024, partly above; take d 4 times larger than AFFD's.
      QK     a GEMM: n d_1 multiply-adds, no transform. Guarantee needs a larger d (Theorem 3.3): take 16 times AFFD's; worst
             on sparse and low-rank x (one coordinate).
@@ -76,18 +77,21 @@
 
  THREADS. A sketch_plan is immutable: share it. A sketch_work is scratch: one for each thread that calls. To spread one
      call over threads give the descriptor a parallel_for (examples/ has pthreads and OpenMP adapters; compiled with -fopenmp,
-     sketch_threads_openmp() returns one). The number of threads never changes a bit of a result.
+     sketch_threads_openmp() returns one). The number of threads never changes a bit of a result. The floating-point environment (nearest, no flush to
+     zero) is checked at create, in the thread that calls it; keep it so in the threads that work.
 
- MEMORY. sketch_measure() tells, before anything is made, what a plan and a work will take. The block form needs about
-     L + 8 max(d, 1024) floats for each vector in flight and thread, whatever n is; the whole-vector form needs L = 2^ceil(log2 n) floats.
+ MEMORY. sketch_measure() tells, before anything is made, what a plan and a work will hold. A work has, for each vector in flight (1 to 8) and task,
+     about L + 8 max(d, 1024) floats whatever n is (SRHT, F and Q: up to L more; FFD 5 d; the whole-vector form: L = 2^ceil(log2 n)); QK n^(2/3) + 8 d. Tasks: the
+     width of the threads hook, rounded up to a power of two, and doubled if it was none; so let the width be one. create needs, for QK and Q, 16 b r bytes
+     a factor for a moment. Nothing is allocated after create and work_create, but by the store.
 
  DETERMINISM. The same descriptor names the same S on every machine, compiler, instruction set and thread count, for
      as long as SKETCH_STREAM_VERSION stays. The families made of additions (AFFD and AFJL with pre-conditioner H or F, FJL, FFD, SJLT,
      SRHT, dense) also give the same bits. QK and pre-conditioner Q may use fused multiply-add: their results agree between
      instruction sets to |difference| <= 4 k u |S||x|, u = 2^-24, k the sum of the contracted lengths (elementwise bound).
      -ffast-math is refused at compile time; a wrong rounding mode or flush-to-zero at create.
-     Bits also do not depend on how x was cut, when the cuts are at multiples of the granule (sketch_info.granule): see
-     sketch_shard. Cuts elsewhere change a result by rounding only.
+     Cuts of x into tensors and stream pushes never change a bit. Separate calls of sketch_accum for parts of x agree with one call to rounding,
+     and to the bit as sketch_shard describes.
 
  THE OPERATORS, EXACTLY (a second implementation can be written from this section; tests/oracle.py is one)
 
@@ -113,7 +117,7 @@
      row is negated.  So the first r rows of a Haar matrix on SO(b).
 
      Block form. Block b holds coordinates b L .. b L + L - 1 of x, zeros past n. S x = sum over b of S_b x_b.
-     L = 2^15 (2^12 for pre-conditioner Q), or the next power of two of n if that is less, or (not FJL) the next power of two of d if that is more; or desc.block,
+     L = 2^15 (2^12 for pre-conditioners F and Q), or the next power of two of n if that is less, or (not FJL) the next power of two of d if that is more; or desc.block,
      cut to the next power of two of n; or that power for SKETCH_BLOCK_WHOLE. dense, SJLT: min(2^15, next power of two of n), for the sums alone.  Below, j is a coordinate in its block, i = b L + j.
 
      H: the orthonormal Walsh-Hadamard matrix of size L, entries L^(-1/2) (-1)^popcount(i & j).
@@ -152,7 +156,7 @@
      sketch_truncate().
 
  ERRORS. Every function that can fail returns a sketch_status; negative is an error; sketch_status_string() names it.
-     Out-parameters are set on entry (NULL, zero), so an ignored error cannot leave rubbish. Inputs are never modified.
+     Handles, scalars and the y of apply are set on entry (NULL, zero), so an ignored error cannot leave rubbish there; other arrays are untouched on error. Inputs are never modified.
 
  REFERENCES
      Schioppa, NeurIPS 2024, arXiv 2402.03994.  Ailon & Chazelle, SIAM J. Comput. 2009.  Le, Sarlos & Smola, Fastfood, ICML 2013.
@@ -168,12 +172,14 @@
 
 /* // >>config ====================================================================================
    SKETCH_IMPLEMENTATION   in one file: the function bodies follow the declarations.
-   SKETCH_STATIC           declarations and bodies are static (private copy in each file that implements).
+   SKETCH_STATIC           declarations and bodies are static: a private copy, in each file that also defines SKETCH_IMPLEMENTATION.
    SKETCH_MALLOC(size), SKETCH_FREE(ptr)   replace malloc and free, both or neither (16-byte alignment is enough).
    SKETCH_NO_STDIO         leaves out the store (no files, no <stdio.h>, no POSIX).
    SKETCH_NO_SIMD          compiles the scalar path only.
    SKETCH_NO_SIMDE         does not look for <simde/...>.
-   SKETCH_SELF             how the header includes itself, default "sketch.h": define it if you rename the file. */
+   SKETCH_API              replaces the linkage of the declarations (extern), e.g. by a visibility attribute.
+   SKETCH_SELF             how the header includes itself, default "sketch.h": define it if you rename the file.
+   Include it before macros of your own with short names (N, L, d, row). */
 
 #include <math.h>
 #include <stddef.h>
@@ -267,16 +273,16 @@ typedef struct sketch_work sketch_work;   /* scratch: one per thread */
 
 typedef struct sketch_desc {
     sketch_algo  algo;
-    uint64_t     n;                  /* input length  (parameters)            1 <= n < 2^56     */
-    uint64_t     d;                  /* output length (sketch)                1 <= d            */
+    uint64_t     n;                  /* input length  (parameters)            1 <= n < 2^56 (dense: 2^55) */
+    uint64_t     d;                  /* output length (sketch)                1 <= d <= 2^40    */
     uint64_t     seed;
     /* everything below: zero means default */
     sketch_precond precond;          /* AFFD, AFJL                                              */
     sketch_diag  diag;               /* AFFD, AFJL, DENSE                                       */
     uint64_t     block;              /* AFFD, AFJL, FJL, SRHT: L, power of two >= d (FJL: any); 0: default; cut to the next power of two of n */
     uint32_t     nnz;                /* SJLT: nonzeros per input coordinate; FJL: per row and block */
-    uint32_t     keep_random;        /* AFFD, AFJL: 1: the plan keeps its diagonals (4 n bytes for speed), same S */
-    uint32_t     check_finite;       /* 1: NaN or Inf in an input is E_NONFINITE, output untouched; 0: they propagate */
+    uint32_t     keep_random;        /* AFFD, AFJL: 1: the plan keeps its diagonals (4 bytes times N L, AFJL N d, for speed), same S */
+    uint32_t     check_finite;       /* 1: NaN or Inf in an input (f64: also what rounds to Inf in f32) is E_NONFINITE, at one more read of it; 0: they propagate */
     sketch_scale scale;
     sketch_isa   isa;                /* force a code path; E_UNSUPPORTED if the CPU lacks it    */
     sketch_allocator allocator;
@@ -288,7 +294,7 @@ typedef struct sketch_info {
     uint64_t   n, d;
     uint64_t   n_padded;             /* what the operator pads x to, in thought: no padding is stored */
     uint64_t   block, nblocks;       /* L and N; for QK the slab b_2..b_K and their number b_1 */
-    uint64_t   granule;              /* cuts of x at multiples of this change no bit of a result (= block) */
+    uint64_t   granule;              /* = block: an accum that ends between multiples of it works on a whole block there, so cut at multiples */
     uint32_t   nchunks;              /* leaves of the summation tree, a power of two <= 64: see sketch_shard */
     uint64_t   fingerprint;          /* hash of algo,n,d,seed,options,SKETCH_STREAM_VERSION         */
     size_t     plan_bytes;           /* memory that the plan holds */
@@ -328,7 +334,7 @@ SKETCH_API sketch_status sketch_measure(const sketch_desc *desc, size_t max_batc
     /* Validates desc and tells what create and work_create will allocate. Allocates nothing. */
 SKETCH_API sketch_status sketch_create (const sketch_desc *desc, sketch_plan **plan);
     /* E_ARG (also: an option that the algorithm does not have), E_SIZE (d > the next power of two of n for AFFD, AFJL, SRHT and FFD, d > n' for QK, d > 2^31 for SJLT; block < d; a block over 2^32 for FJL, FFD and SRHT; tables that overflow), E_MEMORY,
-       E_UNSUPPORTED (isa), E_STATE (selftest). *plan = NULL on error. Cost: O(1), but Haar factors for QK and Q (O(b r^2)) and n normals for keep_random. */
+       E_UNSUPPORTED (isa), E_STATE (selftest). *plan = NULL on error. Cost: tens of microseconds, but Haar factors for QK and Q (O(b r^2); QK's choice of them O(d^(2/3))) and n normals for keep_random. */
 SKETCH_API void          sketch_destroy(sketch_plan *plan);                       /* NULL ok; after all its works */
 SKETCH_API sketch_info   sketch_query  (const sketch_plan *plan);                 /* all zero for NULL */
 SKETCH_API sketch_status sketch_work_create (const sketch_plan *plan, size_t max_batch, sketch_work **work);
@@ -358,7 +364,7 @@ SKETCH_API sketch_status sketch_stream_push (sketch_work *work, const void *x, s
 SKETCH_API sketch_status sketch_stream_end  (sketch_work *work);             /* y is complete. E_SIZE, y = 0: fewer than n were pushed. */
 
 /* shards: rank r of `world` holds x[offset, offset+count): call sketch_accum on it, then sum y over ranks. Balanced to one
-   granule; empty shards are (n, 0). The sum's bits depend on world, unless: world is a power of two <= info.nchunks and the ys are added by
+   granule; empty shards have count 0. The sum's bits depend on world, unless: world is a power of two <= info.nchunks and the ys are added by
    sketch_shard_reduce: then they are those of sketch_apply. (For 3 ranks and exact bits: 64 shards, dealt in runs.) */
 SKETCH_API sketch_status sketch_shard(const sketch_plan *plan, uint32_t rank, uint32_t world,
                                       uint64_t *offset, uint64_t *count);
@@ -370,10 +376,10 @@ SKETCH_API sketch_status sketch_apply_t(const sketch_plan *plan, const float *y,
 SKETCH_API sketch_status sketch_apply_t_range(const sketch_plan *plan, const float *y, uint64_t offset, uint64_t count,
                                       float alpha, float beta, void *x, sketch_dtype dtype, sketch_work *work);
     /* x[0:count] = beta*x[0:count] + alpha*(S^T y)[offset:offset+count]: x points at element `offset` of the vector.
-       beta = 0: x is not read. Arithmetic in f32, rounded once to dtype (nearest even). */
+       beta = 0: x is not read. Arithmetic in f32, rounded once to dtype (nearest even). E_NONFINITE (check_finite): y. */
 
 /* ---- Walsh-Hadamard transform, in place, natural (Hadamard) order, unnormalised, then times scale -------------- */
-SKETCH_API sketch_status sketch_wht_f32(float *x, size_t n /* power of two */, float scale);
+SKETCH_API sketch_status sketch_wht_f32(float *x, size_t n /* power of two, else E_SIZE; 0: E_ARG */, float scale);
 SKETCH_API sketch_status sketch_wht_batch_f32(float *x, size_t rows, size_t n, size_t stride /* 0: n */, float scale,
                                       const sketch_threads *threads /* may be NULL */);
 
@@ -984,6 +990,9 @@ SKETCH_INLINE sketch_status sketch_advise_d(const float *q, size_t nq, const flo
 #if defined(__FAST_MATH__)
 #error "sketch.h: -ffast-math breaks the promise that one seed names one operator; compile this file without it"
 #endif
+#if (defined(__FINITE_MATH_ONLY__) && __FINITE_MATH_ONLY__ > 0) || defined(__ASSOCIATIVE_MATH__)
+#error "sketch.h: -ffinite-math-only and -funsafe-math-optimizations break what is promised of NaN, Inf and rounding; compile this file without them"
+#endif
 #ifndef SKETCH_SELF
 #define SKETCH_SELF "sketch.h"
 #endif
@@ -1322,16 +1331,25 @@ SKETCH_API sketch_status sketch_selftest(sketch_isa isa) {
     const ski_kernels *k = ski_kernels_for(isa);
     static const uint32_t known[4] = { 0x6627e8d5u, 0xe169c58du, 0xbc57ac4cu, 0x9b00dbd8u };
     volatile float one = 1.0f, half_ulp = 5.9604644775390625e-8f, ulp = 1.1920928955078125e-7f, tiny = 1.17549435e-38f, r;
-    uint32_t c[4] = { 0, 0, 0, 0 }, w[64];
+    uint32_t c[4] = { 0, 0, 0, 0 }, w[64], hash = 2166136261u;
     float x[512], y[512];
     ski_rng g;
     size_t i;
     if (!k) return isa < SKETCH_ISA_AUTO || isa > SKETCH_ISA_SIMDE ? SKETCH_E_ARG : SKETCH_E_UNSUPPORTED;
+#if defined(__FLT_EVAL_METHOD__) && (__FLT_EVAL_METHOD__ == 2 || __FLT_EVAL_METHOD__ < 0)
+    return SKETCH_E_STATE;                                     /* x87 rounds when it pleases: -msse2 -mfpmath=sse */
+#endif
     r = one + half_ulp;         if (r != 1.0f) return SKETCH_E_STATE;         /* nearest, ties to even */
     r = (one + ulp) + half_ulp; if (r != 1.0f + 2.0f * 1.1920928955078125e-7f) return SKETCH_E_STATE;
     r = -one - half_ulp;        if (r != -1.0f) return SKETCH_E_STATE;
     r = tiny * 0.5f;            if (!(r > 0.0f)) return SKETCH_E_STATE;       /* flush to zero */
     r = r * 2.0f;               if (r != tiny) return SKETCH_E_STATE;         /* denormals are zero */
+    for (i = 0; i < 35; i++) { x[i] = 1.000244140625f; y[i] = -1.0f; y[64 + i] = tiny; y[128 + i] = 0.5f; }
+    k->muladd(y, x, x, 35);                                    /* contracted, (1 + 2^-12)^2 - 1 would keep 2^-24 */
+    k->mul(y + 64, y + 64, y + 128, 35);                       /* the vector unit may flush where the scalar one does not */
+    for (i = 0; i < 35; i++) if (y[i] != 0.00048828125f || ski_bits_of_f32(y[64 + i]) != 0x00400000u) return SKETCH_E_STATE;
+    for (i = 0; i < 65536; i += 131) hash = (hash ^ ski_bits_of_f32(ski_normal_of((uint32_t)i))) * 16777619u;
+    if (hash != 0xf4844cfeu) return SKETCH_E_STATE;            /* FNV-1a over words: the normals' bits, known in advance */
     ski_philox(c, 0, 0);
     if (memcmp(c, known, sizeof c)) return SKETCH_E_STATE;
     g = ski_rng_make(0x123456789abcdef0u, SKETCH_AFFD, SKI_DIAG, 3);
@@ -1501,7 +1519,8 @@ static sketch_status ski_setup(const sketch_desc *q, sketch_plan *p) {
 
     /* block length */
     t = ski_pow2_at_least(n);
-    L = SKI_MIN((uint64_t)1 << (q->precond == SKETCH_PRECOND_Q ? 12 : 15), t);       /* Q: few rows kept of its leading factor cost fidelity (one coordinate, d = 1024: spread 0.35 at 2^15, 0.08 at 2^12) */
+    L = SKI_MIN((uint64_t)1 << (q->precond ? 12 : 15), t);     /* F, Q: a leading factor that is not flat loses coordinates where few of its rows are kept
+                                                                  (one coordinate, d = 1024: spread AFFD-Q 0.35, AFJL-F 0.63 at 2^15; 0.08, 0.05 at 2^12) */
     if (q->algo == SKETCH_QK) {
         uint64_t b[3], r[3] = { 0, 0, 0 };
         ski_qk_factors(n, b);
@@ -1590,13 +1609,13 @@ static sketch_status ski_setup(const sketch_desc *q, sketch_plan *p) {
         break;
     case SKETCH_FFD:
         if (L > (uint64_t)1 << 32) return SKETCH_E_SIZE;
-        p->idx_words = 2 * (size_t)SKI_MAX(L, 64);
+        p->idx_words = (size_t)L;
         p->aux_floats = (size_t)L;
         p->z_floats = (size_t)L;
         norm = 1.0 / (double)L; iso = sqrt((double)L / (double)d);
         break;
     case SKETCH_DENSE:
-        if (d > (uint64_t)1 << 40) return SKETCH_E_SIZE;
+        if (n > (uint64_t)1 << 55) return SKETCH_E_SIZE;          /* 512 n is a 64-bit index */
         p->acc_len = ski_round_up(p->d, 512);
         p->z_floats = p->acc_len;
         iso = 1.0 / sqrt((double)d);
@@ -1766,11 +1785,15 @@ static sketch_status ski_haar_table(const sketch_plan *p, uint32_t sub, size_t r
     return st;
 }
 
-static void ski_permutation(const ski_rng *g, uint64_t m0, size_t n, uint32_t *a) {     /* a = Permutation; n <= 2^32 */
+static void ski_permutation(const sketch_plan *p, const ski_rng *g, uint64_t m0, size_t n, uint32_t *a) {     /* a = Permutation; n <= 2^32 */
+    uint32_t w[64];
     size_t j;
     for (j = 0; j < n; j++) a[j] = (uint32_t)j;
     for (j = n - 1; j > 0; j--) {
-        uint32_t r = ski_below(ski_word(g, m0 + j), (uint64_t)j + 1), t = a[j];
+        uint64_t m = m0 + j;
+        uint32_t r, t = a[j];
+        if (j == n - 1 || m % 64 == 63) p->k->words(w, g, m / 64);
+        r = ski_below(w[m % 64], (uint64_t)j + 1);
         a[j] = a[r]; a[r] = t;
     }
 }
@@ -1798,7 +1821,7 @@ static sketch_status ski_fill(sketch_plan *p) {        /* the tables */
     for (f = 0; f < p->nfac; f++) {
         ski_rng g = ski_rng_make(p->desc.seed, p->desc.algo, SKI_PERM, f);
         size_t b = f + 1 < p->nfac ? SKI_TRAILING : (size_t)(p->L >> 10 * f), j;
-        ski_permutation(&g, 0, b, a);
+        ski_permutation(p, &g, 0, b, a);
         for (j = 0; j < b; j++) { perm[f * SKI_TRAILING + j] = (uint16_t)a[j]; inv[f * SKI_TRAILING + a[j]] = (uint16_t)j; }
     }
     if (p->desc.precond == SKETCH_PRECOND_F) ski_hartley_table(t);
@@ -2135,15 +2158,7 @@ static void ski_fjl(const sketch_plan *p, ski_slot *s, uint64_t b, size_t nb, co
 /* FFD: sqrt(D/d) R_d B H Pi^T G H, blocks of D: Fastfood's transpose (Le, Sarlos & Smola 2013). Baseline. Worst input: a Walsh row (Schioppa 2024, Theorem 3.1). */
 static void ski_ffd_shuffle(const sketch_plan *p, ski_slot *s, uint64_t b) {
     ski_rng g = ski_rng_make(p->desc.seed, p->desc.algo, SKI_SHUFFLE, 0);
-    size_t D = (size_t)p->L, j, pad = SKI_MAX(D, (size_t)64);
-    uint32_t *w = s->idx + pad;
-    if (D < 64) { ski_permutation(&g, b * p->L, D, s->idx); return; }
-    for (j = 0; j < D; j += 64) p->k->words(w + j, &g, (b * p->L + j) / 64);
-    for (j = 0; j < D; j++) s->idx[j] = (uint32_t)j;
-    for (j = D - 1; j > 0; j--) {
-        uint32_t r = ski_below(w[j], (uint64_t)j + 1), t = s->idx[j];
-        s->idx[j] = s->idx[r]; s->idx[r] = t;
-    }
+    ski_permutation(p, &g, b * p->L, (size_t)p->L, s->idx);
 }
 static void ski_ffd(const sketch_plan *p, ski_slot *s, uint64_t b, size_t nb) {
     size_t D = (size_t)p->L, j, i, v;
@@ -2323,14 +2338,17 @@ typedef struct ski_job {                 /* one call of accumulate */
     float   *sum[128];                    /* result of each task */
 } ski_job;
 
-static const float *ski_fetch(const ski_job *j, size_t sample, uint64_t b, float *buf, size_t *count) {
+typedef struct ski_cursor { size_t i; uint64_t at; } ski_cursor;      /* a tensor, and where it begins; blocks come in order */
+
+static const float *ski_fetch(const ski_job *j, size_t sample, uint64_t b, float *buf, size_t *count, ski_cursor *from_here) {
     const sketch_plan *p = j->p;
-    uint64_t start = b * p->L, block_end = SKI_MIN(start + p->L, p->desc.n), lo = SKI_MAX(start, j->offset), hi = SKI_MIN(block_end, j->offset + j->count), at = j->offset;
+    uint64_t start = b * p->L, block_end = SKI_MIN(start + p->L, p->desc.n), lo = SKI_MAX(start, j->offset), hi = SKI_MIN(block_end, j->offset + j->count), at;
     int pads = p->desc.algo != SKETCH_DENSE && p->desc.algo != SKETCH_SJLT;
     size_t i;
     *count = (size_t)(block_end - start);
     if (lo > start) memset(buf, 0, (size_t)(lo - start) * sizeof(float));
-    for (i = 0; i < j->nt && at < hi; i++) {
+    for (; from_here->i < j->nt && from_here->at + j->t[from_here->i].count <= lo; from_here->i++) from_here->at += j->t[from_here->i].count;
+    for (i = from_here->i, at = from_here->at; i < j->nt && at < hi; i++) {
         const sketch_tensor *t = &j->t[i];
         uint64_t from = SKI_MAX(at, lo), to = SKI_MIN(at + t->count, hi), first = (t->stride ? t->stride : t->count) * sample;
         if (from < to) {
@@ -2346,10 +2364,12 @@ static const float *ski_fetch(const ski_job *j, size_t sample, uint64_t b, float
 static float *ski_run(const ski_job *j, ski_slot *s, size_t sample, size_t nb, uint32_t c0, uint32_t c1) {      /* chunks c0 .. c1-1 of nb samples */
     const sketch_plan *p = j->p;
     uint64_t b = SKI_MAX(ski_chunk_start(p, c0), j->offset / p->L), end = SKI_MIN(ski_chunk_start(p, c1), (j->offset + j->count - 1) / p->L + 1);
+    ski_cursor here;
+    here.i = 0; here.at = j->offset;
     ski_run_begin(s);
     for (; b < end; b++) {
         size_t v, count = 0;
-        for (v = 0; v < nb; v++) s->x[v] = ski_fetch(j, sample + v, b, s->buf + v * (size_t)p->L, &count);
+        for (v = 0; v < nb; v++) s->x[v] = ski_fetch(j, sample + v, b, s->buf + v * (size_t)p->L, &count, &here);
         ski_run_block(p, s, b, nb, count);
     }
     return ski_run_end(p, s, nb);
@@ -2380,28 +2400,40 @@ static int ski_dtype_ok(sketch_dtype t) { return t >= SKETCH_F32 && t <= SKETCH_
 
 static int ski_finite(const void *x, uint64_t first, sketch_dtype t, uint64_t n) {
     uint64_t i;
+    uint32_t bad = 0, mask;
     if (!n) return 1;
-    switch (t) {
-    case SKETCH_F32: { const float *p = (const float *)x + first; float z = 0.0f; for (i = 0; i < n; i++) z += p[i] * 0.0f; return z == 0.0f; }
-    case SKETCH_F64: { const double *p = (const double *)x + first; for (i = 0; i < n; i++) if (!(fabs(p[i]) <= 3.4028234663852886e38)) return 0; return 1; }
+    switch (t) {                                      /* exponent bits, so that the loops vectorise */
+    case SKETCH_F32: {
+        const float *p = (const float *)x + first;
+        for (i = 0; i < n; i++) { uint32_t u; memcpy(&u, p + i, 4); bad |= (u & 0x7f800000u) == 0x7f800000u; }
+        return !bad; }
+    case SKETCH_F64: {
+        const double *p = (const double *)x + first;
+        for (i = 0; i < n; i++) { float f = (float)p[i]; uint32_t u; memcpy(&u, &f, 4); bad |= (u & 0x7f800000u) == 0x7f800000u; }
+        return !bad; }
     default: {
         const uint16_t *p = (const uint16_t *)x + first;
-        uint32_t bad = 0, mask = t == SKETCH_BF16 ? 0x7f80u : 0x7c00u;
+        mask = t == SKETCH_BF16 ? 0x7f80u : 0x7c00u;
         for (i = 0; i < n; i++) bad |= (p[i] & mask) == mask;
         return !bad; }
     }
 }
 
-/* Checks everything, then works. x: nt tensors that together are S's columns offset ... */
+static int ski_fits_rows(uint64_t rows, uint64_t stride) { return rows && (!stride || rows <= SIZE_MAX / 16 / stride); }    /* rows of at most f64 can exist */
+
+/* Checks everything, then works. x: nt tensors that together are S's columns offset ...; all: the whole of S, and y is to be zero first, or on error. */
 static sketch_status ski_accum(const sketch_plan *p, const sketch_tensor *x, size_t nt, uint64_t offset, int all, size_t batch, float *y, size_t y_stride, sketch_work *w) {
     ski_job j;
     size_t i, s;
+    if (all && p && y && (!y_stride || y_stride >= p->d) && ski_fits_rows(batch, y_stride ? y_stride : p->d))
+        for (i = 0; i < batch; i++) memset(y + i * (y_stride ? y_stride : p->d), 0, p->d * sizeof(float));
     if (!p || !x || !y || !w || !batch) return SKETCH_E_ARG;
     if (w->plan != p || w->stream_y) return SKETCH_E_STATE;
+    if (!ski_fits_rows(batch, SKI_MAX(y_stride, p->d))) return SKETCH_E_SIZE;
     memset(&j, 0, sizeof j);
     for (i = 0; i < nt; i++) {
         if (!ski_dtype_ok(x[i].dtype) || (x[i].count && !x[i].data)) return SKETCH_E_ARG;
-        if ((x[i].stride && x[i].stride < x[i].count) || x[i].count > p->desc.n - j.count) return SKETCH_E_SIZE;
+        if ((x[i].stride && x[i].stride < x[i].count) || x[i].count > p->desc.n - j.count || !ski_fits_rows(batch, SKI_MAX(x[i].stride, x[i].count))) return SKETCH_E_SIZE;
         j.count += x[i].count;
     }
     if (offset > p->desc.n || j.count > p->desc.n - offset || (all && j.count != p->desc.n) || (y_stride && y_stride < p->d)) return SKETCH_E_SIZE;
@@ -2432,16 +2464,10 @@ static sketch_status ski_accum(const sketch_plan *p, const sketch_tensor *x, siz
     return SKETCH_OK;
 }
 
-static void ski_zero_rows(const sketch_plan *p, float *y, size_t batch, size_t y_stride) {
-    size_t i;
-    if (p && y && (!y_stride || y_stride >= p->d)) for (i = 0; i < batch; i++) memset(y + i * (y_stride ? y_stride : p->d), 0, p->d * sizeof(float));
-}
-
 SKETCH_API sketch_status sketch_accum(const sketch_plan *plan, const sketch_tensor *x, uint64_t offset, size_t batch, float *y, size_t y_stride, sketch_work *work) {
     return ski_accum(plan, x, 1, offset, 0, batch, y, y_stride, work);
 }
 SKETCH_API sketch_status sketch_apply_tensors(const sketch_plan *plan, const sketch_tensor *x, size_t ntensors, size_t batch, float *y, size_t y_stride, sketch_work *work) {
-    ski_zero_rows(plan, y, batch, y_stride);
     return ski_accum(plan, x, ntensors, 0, 1, batch, y, y_stride, work);
 }
 SKETCH_API sketch_status sketch_apply_batch(const sketch_plan *plan, const void *x, sketch_dtype dtype, size_t batch, size_t x_stride, float *y, size_t y_stride, sketch_work *work) {
@@ -2529,24 +2555,21 @@ typedef struct ski_job_t {
     sketch_dtype dtype;
 } ski_job_t;
 
-static void ski_write(void *x, uint64_t first, sketch_dtype t, const float *v, size_t n, float alpha, float beta) {
-    size_t i;
+static void ski_write(void *x, uint64_t first, sketch_dtype t, const float *v, size_t n, float alpha, float beta) {     /* x = beta x + alpha v */
     float *f = (float *)x; uint16_t *h = (uint16_t *)x; double *q = (double *)x;
-    if (t == SKETCH_F32) f += first; else if (t == SKETCH_F64) q += first; else h += first;
-    for (i = 0; i < n; i++) {
-        float r = alpha * v[i], old = 0.0f;
-        if (beta != 0.0f) {
-            old = t == SKETCH_F32 ? f[i] : t == SKETCH_F64 ? (float)q[i] : t == SKETCH_F16 ? ski_f32_of_f16(h[i]) : ski_f32_of_bits((uint32_t)h[i] << 16);
-            old = beta * old;
-            r = old + r;
-        }
-        switch (t) {
-        case SKETCH_F32:  f[i] = r; break;
-        case SKETCH_F64:  q[i] = (double)r; break;
-        case SKETCH_F16:  h[i] = ski_f16_of_f32(r); break;
-        case SKETCH_BF16: h[i] = ski_bf16_of_f32(r); break;
-        }
+    size_t i;
+#define SKI_WRITE_AS(p, get, put) do { \
+        if (beta == 0.0f) for (i = 0; i < n; i++) { float r = alpha * v[i]; (p)[first + i] = put(r); } \
+        else for (i = 0; i < n; i++) { float r = alpha * v[i], old = beta * get((p)[first + i]); r = old + r; (p)[first + i] = put(r); } } while (0)
+#define SKI_BF16_GET(b) ski_f32_of_bits((uint32_t)(b) << 16)
+    switch (t) {
+    case SKETCH_F32:  SKI_WRITE_AS(f, (float), (float)); break;
+    case SKETCH_F64:  SKI_WRITE_AS(q, (float), (double)); break;
+    case SKETCH_F16:  SKI_WRITE_AS(h, ski_f32_of_f16, ski_f16_of_f32); break;
+    case SKETCH_BF16: SKI_WRITE_AS(h, SKI_BF16_GET, ski_bf16_of_f32); break;
     }
+#undef SKI_BF16_GET
+#undef SKI_WRITE_AS
 }
 static void ski_task_t(void *arg, uint32_t task) {
     const ski_job_t *j = (const ski_job_t *)arg;
@@ -3424,7 +3447,9 @@ SKETCH_API sketch_status sketch_store_verify(sketch_store *s, uint64_t *bad_rows
 #endif /* _WIN32 */
 #endif /* SKETCH_NO_STDIO */
 
-#if defined(__GNUC__) && !defined(__clang__)
+#if defined(__clang__)
+#  pragma STDC FP_CONTRACT DEFAULT
+#elif defined(__GNUC__)
 #  pragma GCC diagnostic pop
 #  pragma GCC pop_options
 #endif

@@ -5,7 +5,7 @@
 #   gcc     the same with gcc and g++, and the warning matrix: C99 to C++17, -O0 to -O3, the configuration macros
 #   clang   the same with clang and clang++
 #   cross   32-bit x86 and big-endian s390x, where their cross compilers are installed
-#   speed   the implementation compiles in under 4 s (says nothing on a busy machine)
+#   speed   the implementation compiles in under 4 s of processor time
 # A check that cannot run says SKIPPED; with CI set it was asked for, and fails. Logs and programs: build/compile/.
 LC_ALL=C; export LC_ALL
 root=$(pwd)
@@ -126,6 +126,7 @@ matrix() {
         done
         for macro in SKETCH_NO_STDIO SKETCH_NO_SIMD SKETCH_STATIC; do
             check "$cc -std=$std $macro, no warning" $cc -std=$std -O1 $strict -D$macro -I"$root" -c impl.$ext -o m.o
+            [ $macro = SKETCH_STATIC ] ||          # static functions that are declared, used by the helpers and never defined
             check "$cc -std=$std $macro declarations, no warning" $cc -std=$std -O1 $strict -D$macro -I"$root" -c plain.$ext -o m.o
         done
     done
@@ -170,15 +171,13 @@ cross() {
     else skip "s390x, big-endian" "s390x-linux-gnu-gcc is not installed"; fi
 }
 
-speed() {                              # the least of 3
+speed() {                              # processor time, the least of 3: other load does not count
     for cc in gcc clang; do
         have $cc || { skip "compile time of $cc -O2" "not installed"; continue; }
         best=999999
         for i in 1 2 3; do
-            t=$(date +%s%N)
-            $cc -O2 -I"$root" -c impl.c -o m.o 2> log || { best=999999; break; }
-            t=$((($(date +%s%N) - t) / 1000000))
-            [ "$t" -lt "$best" ] && best=$t
+            t=$(bash -c 'TIMEFORMAT="%U %S"; time "$@" 2> log' bash $cc -O2 -I"$root" -c impl.c -o m.o 2>&1 | awk '{ printf "%d", 1000 * ($1 + $2) }')
+            [ "${t:-0}" -gt 100 ] && [ "$t" -lt "$best" ] && best=$t
         done
         if [ "$best" -lt 4000 ]; then pass "$cc -O2 compiles the implementation in $best ms, under 4000"; else fail "$cc -O2 compiles the implementation in $best ms, not under 4000"; fi
     done

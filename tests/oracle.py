@@ -120,7 +120,7 @@ def log2i(L): return L.bit_length() - 1
 def block_length(n, d, block, algo=0, precond=0):
     if block == WHOLE: return next_pow2(n)
     if block: return min(block, next_pow2(n))
-    L = min(2**12 if precond == 2 else 2**15, next_pow2(n))
+    L = min(2**12 if precond else 2**15, next_pow2(n))
     return L if algo == FJL else max(L, next_pow2(d))
 
 def kron_factors(L):

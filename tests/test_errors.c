@@ -175,6 +175,10 @@ static void calls_group(void) {
     CHECK_ST(sketch_apply_batch(p, x, SKETCH_F32, 2, 0, y, 0, NULL), SKETCH_E_ARG);
     FILL(); CHECK_ST(sketch_apply_batch(p, x, SKETCH_F32, 2, N - 1, y, 0, w), SKETCH_E_SIZE); Y_IS(0.0f, 2 * D);
     CHECK_ST(sketch_apply_batch(p, x, SKETCH_F32, 2, 0, y, D - 1, w), SKETCH_E_SIZE);
+    CHECK_ST(sketch_apply_batch(p, x, SKETCH_F32, SIZE_MAX, 0, y, 0, w), SKETCH_E_SIZE);
+    CHECK_ST(sketch_apply_batch(p, NULL, SKETCH_F32, SIZE_MAX, 0, y, 0, w), SKETCH_E_ARG);
+    CHECK_ST(sketch_apply_batch(p, x, SKETCH_F32, 2, SIZE_MAX / 2, y, 0, w), SKETCH_E_SIZE);
+    CHECK_ST(sketch_apply_batch(p, x, SKETCH_F32, 2, 0, y, SIZE_MAX / 2, w), SKETCH_E_SIZE);
     CHECK_ST(sketch_apply_tensors(NULL, &in, 1, 1, y, 0, w), SKETCH_E_ARG);
     FILL(); CHECK_ST(sketch_apply_tensors(p, NULL, 1, 1, y, 0, w), SKETCH_E_ARG); Y_IS(0.0f, D);
     CHECK_ST(sketch_apply_tensors(p, &in, 1, 0, y, 0, w), SKETCH_E_ARG);
