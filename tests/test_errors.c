@@ -45,7 +45,7 @@ static void descs_group(void) {
         { SKETCH_DENSE, 100, big, 0,0,0,0,0,0,0,0,0, SIZE, 0 }, { SKETCH_SJLT, 100, big, 0,0,0,0,0,0,0,0,0, SIZE, 0 }, { SKETCH_SJLT, 100, ((uint64_t)1 << 31) + 1, 0,0,0,0,0,0,0,0,0, SIZE, 0 }, { SKETCH_FJL, 100, big, 0,0,0,0,0,0,0,0,0, SIZE, 0 },
         { SKETCH_AFFD, big, big, 0,0,0,0,0,0,0,0,0, SIZE, 0 }, { SKETCH_QK, big, big, 0,0,0,0,0,0,0,0,0, SIZE, 0 }, { SKETCH_FFD, (uint64_t)1 << 50, (uint64_t)1 << 45, 0,0,0,0,0,0,0,0,0, SIZE, 0 }, { SKETCH_SRHT, (uint64_t)1 << 50, 8, 0,0,whole,0,0,0,0,0,0, SIZE, 0 },
         { SKETCH_AFFD, (uint64_t)1 << 55, 8, 0,0,whole,0,0,0,0,0,0, SIZE, 0 }, { SKETCH_FJL, (uint64_t)1 << 50, (uint64_t)1 << 40, 0,0,0,0,0,0,0,0,0, SIZE, 0 }, { SKETCH_FJL, (uint64_t)1 << 50, (uint64_t)1 << 30, 0,0,0,UINT32_MAX,0,0,0,0,0, SIZE, 0 },
-        { SKETCH_AFFD, ((uint64_t)1 << 56) - 1, 8, 0,0,0,0,1,0,0,0,0, OK, 1 }, { SKETCH_QK, ((uint64_t)1 << 56) - 1, 64, 0,0,0,0,0,0,0,0,0, OK, 1 }, { SKETCH_DENSE, ((uint64_t)1 << 56) - 1, (uint64_t)1 << 34, 0,0,0,0,0,0,0,0,0, OK, 1 },
+        { SKETCH_AFFD, ((uint64_t)1 << 56) - 1, 8, 0,0,0,0,1,0,0,0,0, OK, 1 }, { SKETCH_QK, ((uint64_t)1 << 56) - 1, 64, 0,0,0,0,0,0,0,0,0, OK, 1 }, { SKETCH_DENSE, (uint64_t)1 << 55, (uint64_t)1 << 34, 0,0,0,0,0,0,0,0,0, OK, 1 }, { SKETCH_DENSE, ((uint64_t)1 << 55) + 1, 8, 0,0,0,0,0,0,0,0,0, SIZE, 0 },
         /* threads */
         { SKETCH_AFFD, 100, 8, 0,0,0,0,0,0,0,0,1025, ARG, 0 }, { SKETCH_AFFD, 100, 8, 0,0,0,0,0,0,0,0,2, ARG, 0 }, { SKETCH_AFFD, 100, 8, 0,0,0,0,0,0,0,0,1, OK, 0 },
         { SKETCH_AFFD, 100, 8, 0,0,0,0,1,1,0,0,0, OK, 0 }, { SKETCH_AFJL, 100, 8, 2,1,64,0,1,1,1,1,0, OK, 0 },
@@ -176,7 +176,7 @@ static void calls_group(void) {
     FILL(); CHECK_ST(sketch_apply_batch(p, x, SKETCH_F32, 2, N - 1, y, 0, w), SKETCH_E_SIZE); Y_IS(0.0f, 2 * D);
     CHECK_ST(sketch_apply_batch(p, x, SKETCH_F32, 2, 0, y, D - 1, w), SKETCH_E_SIZE);
     CHECK_ST(sketch_apply_batch(p, x, SKETCH_F32, SIZE_MAX, 0, y, 0, w), SKETCH_E_SIZE);
-    CHECK_ST(sketch_apply_batch(p, NULL, SKETCH_F32, SIZE_MAX, 0, y, 0, w), SKETCH_E_ARG);
+    CHECK_ST(sketch_apply_batch(p, NULL, SKETCH_F32, SIZE_MAX, 0, y, 0, w), SKETCH_E_SIZE);
     CHECK_ST(sketch_apply_batch(p, x, SKETCH_F32, 2, SIZE_MAX / 2, y, 0, w), SKETCH_E_SIZE);
     CHECK_ST(sketch_apply_batch(p, x, SKETCH_F32, 2, 0, y, SIZE_MAX / 2, w), SKETCH_E_SIZE);
     CHECK_ST(sketch_apply_tensors(NULL, &in, 1, 1, y, 0, w), SKETCH_E_ARG);
