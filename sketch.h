@@ -1022,12 +1022,12 @@ SKETCH_INLINE sketch_status sketch_advise_d(const float *q, size_t nq, const flo
 
 /* // >>platform =====================================================================================
    Which code paths this build has. x86: AVX2+FMA and AVX-512 beside scalar, through target regions, so no -m flags.
-   Elsewhere: the AVX2 vocabulary through SIMDe where it is found. */
+   On other little-endian machines: the AVX2 vocabulary through SIMDe where it is found. */
 #if !defined(SKETCH_NO_SIMD) && (defined(__GNUC__) || defined(__clang__))
 #  if defined(__x86_64__) || defined(__i386__)
 #    define SKI_HAS_X86 1
 #    include <immintrin.h>
-#  elif !defined(SKETCH_NO_SIMDE) && defined(__has_include)
+#  elif !defined(SKETCH_NO_SIMDE) && defined(__has_include) && defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__   /* 32-bit words are paired in 64-bit lanes */
 #    if __has_include(<simde/x86/avx2.h>) && __has_include(<simde/x86/fma.h>) && __has_include(<simde/x86/f16c.h>)
 #      define SKI_HAS_SIMDE 1
 #      include <simde/x86/avx2.h>
