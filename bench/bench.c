@@ -646,6 +646,7 @@ static void bars(const char *machine)
     const bench_case *m0 = find("AFFD", "f32", low, 12), *m1 = find("AFFD", "f32", high, 12);
 
     bars_file = fopen(OUT_DIR "/bars-bench.tsv", "w");
+    if (bars_file) fprintf(bars_file, "# %s%s%s\n", machine, cpu_time ? ", one-thread cases by CPU time" : "", quick ? ", --quick" : "");
     printf("\n%s%s%s\n\n| what | bar | measured |\n|---|---|---|\n", machine, cpu_time ? ", one-thread cases by CPU time" : "", quick ? " (--quick: smaller n than the bars are about)" : "");
     for (int l = 10; l <= 28; l++) {
         double f = seconds("FFHT", "fht_float", l, 0), r = f / seconds("WHT", "f32", l, 0), v = f / seconds("WHT", "forced AVX2", l, 0), w = f / seconds("WHT", "2 threads", l, 0);
