@@ -806,7 +806,7 @@ SKETCH_INLINE void ski_rank_sort(const float *x, uint64_t *index, size_t n) {   
 SKETCH_INLINE double sketch_spearman(const float *a, const float *b, size_t n, uint64_t *scratch /* [2*n] */) {
     /* The rank correlation of a[n] and b[n], ties at the average of their ranks: TRAK's linear datamodelling score is one over subsets. NaN:
        n < 2, NULL, a or b constant, or NaN among them (Inf is a value like others). Cost: O(n log n). */
-    uint64_t *index = scratch, *rank_a = scratch + (scratch ? n : 0);
+    uint64_t *index = scratch, *rank_a = scratch ? scratch + n : NULL;
     double aa = 0, bb = 0, ab = 0, r;
     size_t i, j, k;
     if (n < 2 || !a || !b || !scratch) return (double)NAN;
@@ -1228,6 +1228,7 @@ typedef struct ski_kernels {
     void (*wht)(float *x, size_t n);
     void (*muladd)(float *acc, const float *a, const float *g, size_t n);        /* acc += a*g, rounded twice */
     void (*mul)(float *out, const float *a, const float *g, size_t n);
+    void (*axpy)(float *acc, const float *a, float s, size_t n);                 /* acc += s*a, rounded twice */
     void (*add)(float *acc, const float *a, size_t n);
     void (*sub)(float *acc, const float *a, size_t n);
     void (*scale)(float *out, const float *a, float s, size_t n);
@@ -2098,15 +2099,12 @@ static const float *ski_qk_table(const sketch_plan *p, int which) {      /* 0: Q
     return t;
 }
 static void ski_qk(const sketch_plan *p, ski_slot *s, uint64_t b) {
-    size_t w = p->r3p, i, j, m = p->r[1] * w;
+    size_t w = p->r3p, i, m = p->r[1] * w;
     float *u = s->aux, *v = u + p->b[1] * w;
     memset(u, 0, (p->b[1] + p->r[1]) * w * sizeof(float));
     p->k->gemm(p->b[1], w, p->b[2], s->x[0], p->b[2], ski_qk_table(p, 4), w, u, w);
     p->k->gemm(p->r[1], w, p->b[1], ski_qk_table(p, 1), p->b[1], u, w, v, w);
-    for (i = 0; i < p->r[0]; i++) {
-        float q = ski_qk_table(p, 0)[i * p->b[0] + (size_t)b];
-        for (j = 0; j < m; j++) { float t = q * v[j]; s->acc[i * m + j] += t; }
-    }
+    for (i = 0; i < p->r[0]; i++) p->k->axpy(s->acc + i * m, v, ski_qk_table(p, 0)[i * p->b[0] + (size_t)b], m);
 }
 static void ski_qk_finish(const sketch_plan *p, const float *acc, float *y) {
     size_t i;
@@ -2118,13 +2116,10 @@ static void ski_qk_begin_t(const sketch_plan *p, const float *y, float *z) {
     for (i = 0; i < p->d; i++) z[i / p->r[2] * p->r3p + i % p->r[2]] = y[i] * p->c;
 }
 static void ski_qk_t(const sketch_plan *p, ski_slot *s, const float *z, uint64_t b, float *x) {
-    size_t w = p->r3p, i, j, m = p->r[1] * w;
+    size_t w = p->r3p, i, m = p->r[1] * w;
     float *u = s->aux, *v = u + p->b[1] * w;
     memset(u, 0, (p->b[1] + p->r[1]) * w * sizeof(float));
-    for (i = 0; i < p->r[0]; i++) {
-        float q = ski_qk_table(p, 0)[i * p->b[0] + (size_t)b];
-        for (j = 0; j < m; j++) { float t = q * z[i * m + j]; v[j] += t; }
-    }
+    for (i = 0; i < p->r[0]; i++) p->k->axpy(v, z + i * m, ski_qk_table(p, 0)[i * p->b[0] + (size_t)b], m);
     p->k->gemm(p->b[1], w, p->r[1], ski_qk_table(p, 2), p->r[1], v, w, u, w);
     memset(x, 0, (size_t)p->L * sizeof(float));
     p->k->gemm(p->b[1], p->b[2], p->r[2], u, w, ski_qk_table(p, 3), p->b[2], x, p->b[2]);
@@ -3498,7 +3493,7 @@ SKETCH_API sketch_status sketch_store_verify(sketch_store *s, uint64_t *bad_rows
 #  define SKI_Q_SET1(x)        _mm512_set1_epi64((long long)(x))
 #  define SKI_Q_EVENS          _mm512_set_epi64(14, 12, 10, 8, 6, 4, 2, 0)
 #  define SKI_Q_MUL(a, b)      _mm512_mul_epu32(a, b)
-#  define SKI_Q_SRL32(a)       _mm512_srli_epi64(a, 32)
+#  define SKI_Q_SRL(a, n)      _mm512_srli_epi64(a, n)
 #  define SKI_Q_PAIR(e, o)     _mm512_mask_blend_epi32(0xAAAA, e, _mm512_slli_epi64(o, 32))
 #  define SKI_V_HAD(v, k)      ((k) == 1 ? SKI_HAD512(v, _mm512_permute_ps(v, 0xB1), 0xAAAA) : (k) == 2 ? SKI_HAD512(v, _mm512_permute_ps(v, 0x4E), 0xCCCC) : \
                             (k) == 4 ? SKI_HAD512(v, _mm512_shuffle_f32x4(v, v, 0xB1), 0xF0F0) : SKI_HAD512(v, _mm512_shuffle_f32x4(v, v, 0x4E), 0xFF00))
@@ -3545,7 +3540,7 @@ typedef struct SKI_FN(tab) { ski_v lo, hi; } SKI_FN(tab);
 #  define SKI_Q_SET1(x)        SKI_MM(set1_epi64x)((int64_t)(x))
 #  define SKI_Q_EVENS          SKI_MM(set_epi64x)(6, 4, 2, 0)
 #  define SKI_Q_MUL(a, b)      SKI_MM(mul_epu32)(a, b)
-#  define SKI_Q_SRL32(a)       SKI_MM(srli_epi64)(a, 32)
+#  define SKI_Q_SRL(a, n)      SKI_MM(srli_epi64)(a, n)
 #  define SKI_Q_PAIR(e, o)     SKI_MM(blend_epi32)(e, SKI_MM(slli_epi64)(o, 32), 0xAA)
 #  define SKI_V_HAD(v, k)      ((k) == 1 ? SKI_HAD256(v, SKI_MM(permute_ps)(v, 0xB1), 0xAA) : (k) == 2 ? SKI_HAD256(v, SKI_MM(permute_ps)(v, 0x4E), 0xCC) : \
                             SKI_HAD256(v, SKI_MM(permute2f128_ps)(v, v, 1), 0xF0))
@@ -3625,8 +3620,8 @@ static void SKI_FN(words)(uint32_t out[64], const ski_rng *r, uint64_t group) {
         ski_u k0 = SKI_Q_SET1(r->k0), k1 = SKI_Q_SET1(r->k1);
         for (i = 0; i < 10; i++) {
             ski_u ep0 = SKI_Q_MUL(m0, e0), ep1 = SKI_Q_MUL(m1, e2), op0 = SKI_Q_MUL(m0, o0), op1 = SKI_Q_MUL(m1, o2);
-            e0 = SKI_U_XOR3(SKI_Q_SRL32(ep1), e1, k0); e2 = SKI_U_XOR3(SKI_Q_SRL32(ep0), e3, k1); e1 = ep1; e3 = ep0;
-            o0 = SKI_U_XOR3(SKI_Q_SRL32(op1), o1, k0); o2 = SKI_U_XOR3(SKI_Q_SRL32(op0), o3, k1); o1 = op1; o3 = op0;
+            e0 = SKI_U_XOR3(SKI_Q_SRL(ep1, 32), e1, k0); e2 = SKI_U_XOR3(SKI_Q_SRL(ep0, 32), e3, k1); e1 = ep1; e3 = ep0;
+            o0 = SKI_U_XOR3(SKI_Q_SRL(op1, 32), o1, k0); o2 = SKI_U_XOR3(SKI_Q_SRL(op0, 32), o3, k1); o1 = op1; o3 = op0;
             k0 = SKI_U_ADD(k0, w0); k1 = SKI_U_ADD(k1, w1);
         }
         SKI_U_STORE(out + half * SKI_VW, SKI_Q_PAIR(e0, o0));      SKI_U_STORE(out + 16 + half * SKI_VW, SKI_Q_PAIR(e1, o1));
@@ -3883,6 +3878,10 @@ static void SKI_FN(scale)(float *out, const float *a, float s, size_t n) {
     const ski_v vs = SKI_V_SET1(s);
     SKI_EACH(SKI_V_STORE(out + i, SKI_V_MUL(SKI_V_LOAD(a + i), vs)), out[i] = a[i] * s);
 }
+static void SKI_FN(axpy)(float *acc, const float *a, float s, size_t n) {
+    const ski_v vs = SKI_V_SET1(s);
+    SKI_EACH(SKI_V_STORE(acc + i, SKI_V_ADD(SKI_V_LOAD(acc + i), SKI_V_MUL(SKI_V_LOAD(a + i), vs))), float p = a[i] * s; acc[i] += p);
+}
 static void SKI_FN(load)(float *out, const void *x, uint64_t first, sketch_dtype t, size_t n) {
     switch (t) {
     case SKETCH_F32: memcpy(out, (const float *)x + first, n * sizeof(float)); break;
@@ -3924,11 +3923,20 @@ static void SKI_FN(gemm)(size_t m, size_t n, size_t k, const float *a, size_t ld
             if (mr > 3) { SKI_V_STORE(c3 + j, SKI_V_ADD(SKI_V_LOAD(c3 + j), s30)); SKI_V_STORE(c3 + j + SKI_VW, SKI_V_ADD(SKI_V_LOAD(c3 + j + SKI_VW), s31)); }
         }
         for (; j + SKI_VW <= n; j += SKI_VW) {
-            ski_v s0 = SKI_V_SET1(0.0f), s1 = s0, s2 = s0, s3 = s0;
-            for (l = 0; l < k; l++) {
-                ski_v t = SKI_V_LOAD(b + l * ldb + j);
-                s0 = SKI_V_FMA(SKI_V_SET1(a0[l]), t, s0); s1 = SKI_V_FMA(SKI_V_SET1(a1[l]), t, s1); s2 = SKI_V_FMA(SKI_V_SET1(a2[l]), t, s2); s3 = SKI_V_FMA(SKI_V_SET1(a3[l]), t, s3);
+            ski_v s0 = SKI_V_SET1(0.0f), s1 = s0, s2 = s0, s3 = s0, r0 = s0, r1 = s0, r2 = s0, r3 = s0;
+            for (l = 0; l + 2 <= k; l += 2) {                          /* even and odd terms apart: 8 chains */
+                ski_v t = SKI_V_LOAD(b + l * ldb + j), u = SKI_V_LOAD(b + (l + 1) * ldb + j);
+                s0 = SKI_V_FMA(SKI_V_SET1(a0[l]), t, s0); r0 = SKI_V_FMA(SKI_V_SET1(a0[l + 1]), u, r0);
+                s1 = SKI_V_FMA(SKI_V_SET1(a1[l]), t, s1); r1 = SKI_V_FMA(SKI_V_SET1(a1[l + 1]), u, r1);
+                s2 = SKI_V_FMA(SKI_V_SET1(a2[l]), t, s2); r2 = SKI_V_FMA(SKI_V_SET1(a2[l + 1]), u, r2);
+                s3 = SKI_V_FMA(SKI_V_SET1(a3[l]), t, s3); r3 = SKI_V_FMA(SKI_V_SET1(a3[l + 1]), u, r3);
             }
+            if (l < k) {
+                ski_v t = SKI_V_LOAD(b + l * ldb + j);
+                s0 = SKI_V_FMA(SKI_V_SET1(a0[l]), t, s0); s1 = SKI_V_FMA(SKI_V_SET1(a1[l]), t, s1);
+                s2 = SKI_V_FMA(SKI_V_SET1(a2[l]), t, s2); s3 = SKI_V_FMA(SKI_V_SET1(a3[l]), t, s3);
+            }
+            s0 = SKI_V_ADD(s0, r0); s1 = SKI_V_ADD(s1, r1); s2 = SKI_V_ADD(s2, r2); s3 = SKI_V_ADD(s3, r3);
             SKI_V_STORE(c0 + j, SKI_V_ADD(SKI_V_LOAD(c0 + j), s0));
             if (mr > 1) SKI_V_STORE(c1 + j, SKI_V_ADD(SKI_V_LOAD(c1 + j), s1));
             if (mr > 2) SKI_V_STORE(c2 + j, SKI_V_ADD(SKI_V_LOAD(c2 + j), s2));
@@ -4063,37 +4071,50 @@ static void SKI_FN(dense_t)(const sketch_diag dist, const ski_rng *r, uint64_t i
     }
 }
 
-/* SJLT: coordinates in order, 64 at a time; the adds are scalar and in one order. i0 is a multiple of 64. */
+/* SJLT: coordinates in order, 64 at a time. Rows by vectors (31 bits times the span, the high half); the adds are scalar and in one order. i0 is a multiple of 64. */
+static void SKI_FN(sjlt_rows)(const ski_rng *r, uint64_t group, uint64_t d, uint32_t nnz, uint32_t k, uint32_t w[64], uint32_t row[64]) {
+    uint32_t lo = (uint32_t)(k * d / nnz), span = (uint32_t)((k + 1) * d / nnz) - lo;
+    ski_rng rk = *r;
+    size_t j;
+    rk.c3 = k;
+    SKI_FN(words)(w, &rk, group);
+#if SKI_VW > 1
+    for (j = 0; j < 64; j += SKI_VW) {
+        ski_u u = SKI_U_SRL(SKI_U_LOAD(w + j), 1), s = SKI_Q_SET1(span);
+        ski_u e = SKI_Q_SRL(SKI_Q_MUL(u, s), 31), o = SKI_Q_SRL(SKI_Q_MUL(SKI_Q_SRL(u, 32), s), 31);
+        SKI_U_STORE(row + j, SKI_U_ADD(SKI_Q_PAIR(e, o), SKI_U_SET1(lo)));
+    }
+#else
+    for (j = 0; j < 64; j++) row[j] = lo + (uint32_t)((uint64_t)(w[j] >> 1) * span >> 31);
+#endif
+}
 static void SKI_FN(sjlt)(const ski_rng *r, uint64_t i0, size_t n, uint64_t d, uint32_t nnz, size_t nb, const float *const *x, float *acc, size_t acc_stride) {
     uint32_t w[64], row[64], k;
+    float t[64];
     size_t i, j, v;
     for (i = 0; i < n; i += 64) {
         size_t len = SKI_MIN(n - i, (size_t)64);
         for (k = 0; k < nnz; k++) {
-            uint32_t lo = (uint32_t)(k * d / nnz), span = (uint32_t)((k + 1) * d / nnz) - lo;
-            ski_rng rk = *r;
-            rk.c3 = k;
-            SKI_FN(words)(w, &rk, (i0 + i) / 64);
-            for (j = 0; j < 64; j++) row[j] = lo + (uint32_t)((uint64_t)(w[j] >> 1) * span >> 31);
+            SKI_FN(sjlt_rows)(r, (i0 + i) / 64, d, nnz, k, w, row);
             for (v = 0; v < nb; v++) {
+                const float *a = x[v] + i;
                 float *o = acc + v * acc_stride;
-                for (j = 0; j < len; j++) o[row[j]] += ski_f32_of_bits(ski_bits_of_f32(x[v][i + j]) ^ w[j] << 31);
+                for (j = 0; j + SKI_VW <= len; j += SKI_VW) SKI_V_STORE(t + j, SKI_V_XORSIGN(SKI_V_LOAD(a + j), SKI_U_SLL(SKI_U_LOAD(w + j), 31)));
+                for (; j < len; j++) t[j] = w[j] & 1u ? -a[j] : a[j];
+                for (j = 0; j < len; j++) o[row[j]] += t[j];
             }
         }
     }
 }
 static void SKI_FN(sjlt_t)(const ski_rng *r, uint64_t i0, size_t n, uint64_t d, uint32_t nnz, const float *y, float *x) {
-    uint32_t w[64], k;
+    uint32_t w[64], row[64], k;
     size_t i, j;
     memset(x, 0, n * sizeof(float));
     for (i = 0; i < n; i += 64) {
         size_t len = SKI_MIN(n - i, (size_t)64);
         for (k = 0; k < nnz; k++) {
-            uint32_t lo = (uint32_t)(k * d / nnz), span = (uint32_t)((k + 1) * d / nnz) - lo;
-            ski_rng rk = *r;
-            rk.c3 = k;
-            SKI_FN(words)(w, &rk, (i0 + i) / 64);
-            for (j = 0; j < len; j++) x[i + j] += ski_f32_of_bits(ski_bits_of_f32(y[lo + (uint32_t)((uint64_t)(w[j] >> 1) * span >> 31)]) ^ w[j] << 31);
+            SKI_FN(sjlt_rows)(r, (i0 + i) / 64, d, nnz, k, w, row);
+            for (j = 0; j < len; j++) x[i + j] += ski_f32_of_bits(ski_bits_of_f32(y[row[j]]) ^ w[j] << 31);
         }
     }
 }
@@ -4145,7 +4166,7 @@ static void SKI_FN(gemm_nt)(const float *a, size_t m, const float *b, size_t k, 
 }
 
 static const ski_kernels SKI_FN(kernels) = {
-    SKI_ISA, SKI_FN(words), SKI_FN(signs), SKI_FN(normals), SKI_FN(wht), SKI_FN(muladd), SKI_FN(mul), SKI_FN(add), SKI_FN(sub), SKI_FN(scale),
+    SKI_ISA, SKI_FN(words), SKI_FN(signs), SKI_FN(normals), SKI_FN(wht), SKI_FN(muladd), SKI_FN(mul), SKI_FN(axpy), SKI_FN(add), SKI_FN(sub), SKI_FN(scale),
     SKI_FN(load), SKI_FN(gemm), SKI_FN(hartley), SKI_FN(dense), SKI_FN(dense_t), SKI_FN(sjlt), SKI_FN(sjlt_t), SKI_FN(dot), SKI_FN(gemm_nt)
 };
 
@@ -4184,7 +4205,7 @@ static const ski_kernels SKI_FN(kernels) = {
 #undef SKI_Q_SET1
 #undef SKI_Q_EVENS
 #undef SKI_Q_MUL
-#undef SKI_Q_SRL32
+#undef SKI_Q_SRL
 #undef SKI_Q_PAIR
 #undef SKI_V_HAD
 #undef SKI_HAD512

@@ -111,6 +111,17 @@ def run_inside(args, mode, threads, found):
 
 def outside(args):
     os.makedirs(OUT, exist_ok=True)
+    if args.merge:                                  # bars.md anew, after another `make bench`
+        rows, found = [], {}
+        for r in csv.DictReader(open(os.path.join(OUT, "peers.csv"))):
+            if r["test"] == "peers":
+                found[r["contestant"]] = (r["d"] == "1", r["note"])
+                continue
+            number = lambda key, kind: kind(r[key]) if r[key] else None
+            rows.append({"test": r["test"], "what": r["contestant"], "n": int(r["n"]), "d": int(r["d"]), "threads": int(r["threads"]),
+                         "seconds": number("seconds", float), "spread": number("spread_percent", float), "bytes": number("peak_bytes", int), "note": r["note"]})
+        bars(args, rows, found)
+        return
     start = time.time()
     found = install([s for s in args.skip.split(",") if s], args.no_install)
     cc = shlex.split(os.environ.get("CC", "cc"))
@@ -132,6 +143,8 @@ def outside(args):
     with open(os.path.join(OUT, "peers.csv"), "w", newline="") as f:
         w = csv.writer(f)
         w.writerow(["test", "contestant", "n", "d", "threads", "seconds", "spread_percent", "peak_bytes", "ratio_to_sketch", "note"])
+        for name, (ok, text) in found.items():
+            w.writerow(["peers", name, "", int(ok), "", "", "", "", "", text])   # d = 1: measured
         for r in rows:
             base = pick(rows, r["test"], "sketch.h", r["n"], r["d"], r["threads"])
             w.writerow([r["test"], r["what"], r["n"], r["d"], r["threads"], r.get("seconds"), r.get("spread"), r.get("bytes"),
@@ -630,6 +643,7 @@ def main():
     p.add_argument("--skip", default="", help="peers to leave out, with commas: " + ", ".join(PEERS))
     p.add_argument("--no-install", action="store_true", help="measure what build/venv-bench has")
     p.add_argument("--cpu-time", action="store_true", help="for a machine that others use too: one-thread cases by CPU time")
+    p.add_argument("--merge", action="store_true", help="only writes build/bench/bars.md anew from the last runs of make bench and make bench-peers")
     for hidden in ("--inside", "--peers"):
         p.add_argument(hidden, help=argparse.SUPPRESS)
     p.add_argument("--threads", type=int, default=1, help=argparse.SUPPRESS)
