@@ -1226,6 +1226,7 @@ typedef struct ski_kernels {
     void (*signs)(const float *x, float *out, uint64_t i0, size_t n, const ski_rng *r); /* out[j] = Sign(i0+j) x[j]; out may be x */
     void (*normals)(float *out, uint64_t i0, size_t n, const ski_rng *r);        /* out[j] = Normal(i0+j) */
     void (*wht)(float *x, size_t n);
+    void (*wht_top)(float *x, size_t rows, size_t h, size_t c0, size_t c1);      /* the levels of stride h and up, rows <= 256 rows of h, columns c0 .. c1 (multiples of 32) */
     void (*muladd)(float *acc, const float *a, const float *g, size_t n);        /* acc += a*g, rounded twice */
     void (*mul)(float *out, const float *a, const float *g, size_t n);
     void (*axpy)(float *acc, const float *a, float s, size_t n);                 /* acc += s*a, rounded twice */
@@ -2614,7 +2615,7 @@ static uint32_t ski_tasks_for(const sketch_threads *t, size_t pieces) {
 static void ski_for(const sketch_threads *t, uint32_t tasks, sketch_task_fn fn, void *arg) {
     if (tasks > 1) t->parallel_for(t->user, tasks, fn, arg); else fn(arg, 0);
 }
-static void ski_task_wht(void *arg, uint32_t task) {
+static void ski_task_wht(void *arg, uint32_t task) {             /* whole rows */
     const ski_job_v *j = (const ski_job_v *)arg;
     size_t r, end = (size_t)ski_floor_part(j->m, (uint64_t)task + 1, j->tasks);
     for (r = (size_t)ski_floor_part(j->m, task, j->tasks); r < end; r++) {
@@ -2622,14 +2623,30 @@ static void ski_task_wht(void *arg, uint32_t task) {
         if (j->scale != 1.0f) j->k->scale(j->x + r * j->stride, j->x + r * j->stride, j->scale, j->n);
     }
 }
+static void ski_task_wht_top(void *arg, uint32_t task) {         /* columns of one vector seen as m rows of stride */
+    const ski_job_v *j = (const ski_job_v *)arg;
+    size_t c0 = (size_t)ski_floor_part(j->stride / 32, task, j->tasks) * 32, c1 = (size_t)ski_floor_part(j->stride / 32, (uint64_t)task + 1, j->tasks) * 32, r;
+    j->k->wht_top(j->x, j->m, j->stride, c0, c1);
+    if (j->scale != 1.0f) for (r = 0; r < j->m; r++) j->k->scale(j->x + r * j->stride + c0, j->x + r * j->stride + c0, j->scale, c1 - c0);
+}
 SKETCH_API sketch_status sketch_wht_batch_f32(float *x, size_t rows, size_t n, size_t stride, float scale, const sketch_threads *threads) {
     ski_job_v j;
+    size_t r;
     memset(&j, 0, sizeof j);
     if (!x || !n || !rows) return SKETCH_E_ARG;
     if (!ski_is_pow2(n) || (stride && stride < n) || (stride ? stride : n) > SIZE_MAX / sizeof(float) / rows) return SKETCH_E_SIZE;
-    j.k = ski_kernels_for(SKETCH_ISA_AUTO); j.x = x; j.m = rows; j.n = n; j.stride = stride ? stride : n; j.scale = scale;
-    j.tasks = ski_tasks_for(threads, rows);
-    ski_for(threads, j.tasks, ski_task_wht, &j);
+    if (!stride) stride = n;
+    j.k = ski_kernels_for(SKETCH_ISA_AUTO); j.x = x; j.m = rows; j.n = n; j.stride = stride; j.scale = scale;
+    if (rows >= ski_tasks_for(threads, SIZE_MAX) || n < (size_t)1 << 18) {
+        j.tasks = ski_tasks_for(threads, rows);
+        ski_for(threads, j.tasks, ski_task_wht, &j);
+    } else for (r = 0; r < rows; r++) {          /* fewer vectors than threads: the low levels of the parts, then the top ones of columns */
+        uint32_t top = SKI_MIN(SKI_MAX(ski_log2(n), 23) - 19, 8);
+        j.x = x + r * stride; j.m = (size_t)1 << top; j.n = j.stride = n >> top;
+        j.tasks = ski_tasks_for(threads, j.m);
+        j.scale = 1.0f; ski_for(threads, j.tasks, ski_task_wht, &j);
+        j.scale = scale; ski_for(threads, j.tasks, ski_task_wht_top, &j);
+    }
     return SKETCH_OK;
 }
 SKETCH_API sketch_status sketch_wht_f32(float *x, size_t n, float scale) { return sketch_wht_batch_f32(x, 1, n, 0, scale, NULL); }
@@ -3806,10 +3823,10 @@ static void SKI_FN(wht_tile)(float *x, size_t n) {           /* tiles of 8 vecto
 
 /* The top levels of a transform too large for the caches, in one pass over memory: strips of 32 columns are copied into a buffer (L1 or L2), transformed across the
    rows there, and copied back. */
-static void SKI_FN(wht_strips)(float *x, size_t rows, size_t h) {
+static void SKI_FN(wht_top)(float *x, size_t rows, size_t h, size_t c0, size_t c1) {
     float buf[SKI_STRIP_ROWS * SKI_STRIP];
     size_t c, r, i, step;
-    for (c = 0; c < h; c += SKI_STRIP) {
+    for (c = c0; c < c1; c += SKI_STRIP) {
         for (r = 0; r < rows; r++)
             for (i = 0; i < SKI_STRIP; i += SKI_VW) SKI_V_STORE(buf + r * SKI_STRIP + i, SKI_V_LOAD(x + r * h + c + i));
         for (step = 1; step < rows;) {
@@ -3831,7 +3848,7 @@ static void SKI_FN(wht)(float *x, size_t n) {
         if (top > 8) top = 8;
         rows = (size_t)1 << top;
         for (i = 0; i < n; i += n / rows) SKI_FN(wht)(x + i, n / rows);
-        SKI_FN(wht_strips)(x, rows, n / rows);
+        SKI_FN(wht_top)(x, rows, n / rows, 0, n / rows);
     } else if (n > SKI_WHT_LEAF) {
         uint32_t top = ski_log2(n / SKI_WHT_LEAF), log2_radix = SKI_MIN(top, 3);     /* 16 rows of 2^k floats would share one set of an 8- or 12-way L1 */
         size_t part = n >> log2_radix, i;
@@ -4166,7 +4183,7 @@ static void SKI_FN(gemm_nt)(const float *a, size_t m, const float *b, size_t k, 
 }
 
 static const ski_kernels SKI_FN(kernels) = {
-    SKI_ISA, SKI_FN(words), SKI_FN(signs), SKI_FN(normals), SKI_FN(wht), SKI_FN(muladd), SKI_FN(mul), SKI_FN(axpy), SKI_FN(add), SKI_FN(sub), SKI_FN(scale),
+    SKI_ISA, SKI_FN(words), SKI_FN(signs), SKI_FN(normals), SKI_FN(wht), SKI_FN(wht_top), SKI_FN(muladd), SKI_FN(mul), SKI_FN(axpy), SKI_FN(add), SKI_FN(sub), SKI_FN(scale),
     SKI_FN(load), SKI_FN(gemm), SKI_FN(hartley), SKI_FN(dense), SKI_FN(dense_t), SKI_FN(sjlt), SKI_FN(sjlt_t), SKI_FN(dot), SKI_FN(gemm_nt)
 };
 

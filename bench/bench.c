@@ -640,10 +640,11 @@ static void bars(const char *machine)
 {
     static const char *const four[] = { "AFFD", "AFJL", "QK", "SJLT nnz 1" };
     static const int four_d[] = { 12, 13, 14, 12 };
-    const int t = log_top, low = quick ? 18 : 20, high = find("AFFD", "f32", 28, 12) ? 28 : log_top;
+    const int t = log_top, low = quick && !bars_only ? 18 : 20, high = find("AFFD", "f32", 28, 12) ? 28 : log_top;
     const double read = seconds("read", "sum", t, 0), fht = seconds("FFHT", "fht_float", t, 0);
     double a, b, lo[2] = { INFINITY, INFINITY }, two = INFINITY, avx2 = INFINITY;
     char text[256], other[256], what[256];
+    int at[4] = { 0, 0, 0, 0 };
     const bench_case *m0 = find("AFFD", "f32", low, 12), *m1 = find("AFFD", "f32", high, 12);
 
     bars_file = fopen(OUT_DIR "/bars-bench.tsv", "w");
@@ -651,16 +652,16 @@ static void bars(const char *machine)
     printf("\n%s%s%s\n\n| what | bar | measured |\n|---|---|---|\n", machine, cpu_time ? ", one-thread cases by CPU time" : "", quick ? " (--quick: smaller n than the bars are about)" : "");
     for (int l = 10; l <= 28; l++) {
         double f = seconds("FFHT", "fht_float", l, 0), r = f / seconds("WHT", "f32", l, 0), v = f / seconds("WHT", "forced AVX2", l, 0), w = f / seconds("WHT", "2 threads", l, 0);
-        if (l <= 22 && r < lo[0]) lo[0] = r;
-        if (l >= 24 && r < lo[1]) lo[1] = r;
-        if (l >= 24 && w < two) two = w;
-        if (v < avx2) avx2 = v;
+        if (l <= 22 && r < lo[0]) { lo[0] = r; at[0] = l; }
+        if (l >= 24 && r < lo[1]) { lo[1] = r; at[1] = l; }
+        if (l >= 24 && w < two)   { two = w;   at[2] = l; }
+        if (v < avx2)             { avx2 = v;  at[3] = l; }
     }
     if (fht_float) {
-        bar("wht_small", "`sketch_wht_f32` against FFHT's `fht_float`, 2^10..2^22", ">= 2.0x", lo[0], 2.0, 1, "least %.2fx", lo[0]);
-        bar("wht_big", "the same, 2^24..2^28", ">= 1.5x", isinf(lo[1]) ? NAN : lo[1], 1.5, 1, "least %.2fx", lo[1]);
-        bar("wht_two", "the same, two threads, 2^24 and over", ">= 2.5x", isinf(two) ? NAN : two, 2.5, 1, "least %.2fx", two);
-        bar("wht_avx2", "the same, forced AVX2 path, everywhere", ">= 1.1x", isinf(avx2) ? NAN : avx2, 1.1, 1, "least %.2fx", avx2);
+        bar("wht_small", "`sketch_wht_f32` against FFHT's `fht_float`, 2^10..2^22", ">= 2.0x", lo[0], 2.0, 1, "least %.2fx, at 2^%d", lo[0], at[0]);
+        bar("wht_big", "the same, 2^24..2^28", ">= 1.5x", isinf(lo[1]) ? NAN : lo[1], 1.5, 1, "least %.2fx, at 2^%d", lo[1], at[1]);
+        bar("wht_two", "the same, two threads, 2^24 and over", ">= 2.5x", isinf(two) ? NAN : two, 2.5, 1, "least %.2fx, at 2^%d", two, at[2]);
+        bar("wht_avx2", "the same, forced AVX2 path, everywhere", ">= 1.1x", isinf(avx2) ? NAN : avx2, 1.1, 1, "least %.2fx, at 2^%d", avx2, at[3]);
         a = seconds("AFFD", "f32", t, 12);
         snprintf(what, sizeof what, "AFFD, n = 2^%d, d = 2^12, one vector, against one bare FFHT transform", t);
         bar("affd", what, "<= 0.5", a / fht, 0.5, 0, "%.2f (%.1f ms, FFHT %.1f ms)", a / fht, 1e3 * a, 1e3 * fht);

@@ -293,6 +293,25 @@ static void wht_groups(void) {
         SAME(x, y, n, "H H = n at 2^%zu", k);
         free(x); free(y); free(z);
     }
+    test_begin("core: WHT of one long vector on 1, 2, 7 threads: the same bits, 2^17 .. 2^24");
+    for (size_t k = 17; k <= 24; k += k == 20 ? 4 : 1) {
+        size_t n = (size_t)1 << k;
+        float *x = random_floats(n, 70 + k), *y = floats(n);
+        double before = norm(x, n), after;
+        memcpy(y, x, n * sizeof *x);
+        CHECK_OK(sketch_wht_f32(x, n, 0.3f));
+        for (int t = 0; t < 3; t++) {
+            sketch_threads th = { t == 2 ? reverse_for : threads_for, NULL, (uint32_t[]){ 2, 7, 3 }[t] };
+            float *again = floats(n);
+            memcpy(again, y, n * sizeof *y);
+            CHECK_OK(sketch_wht_batch_f32(again, 1, n, 0, 0.3f, &th));
+            SAME(x, again, n, "2^%zu, width %u", k, th.width);
+            free(again);
+        }
+        after = norm(x, n) / sqrt((double)n);
+        CHECK_MSG(fabs(after / before - 0.3f) < 1e-5, "2^%zu: norm %g of %g", k, after, before);
+        free(x); free(y);
+    }
 }
 
 static int too_dear(const op *o, size_t n) {      /* plans with Haar factors cost n^2 and more to make: fewer n of those up to 300 */
