@@ -583,7 +583,7 @@ static void pictures(void)
     {                                                                /* the roof: read speed, and where each operator stands under it */
         static const struct { const char *op, *form, *name; int log_n, log_d; } at[] = {
             { "AFFD", "f32", "AFFD", 0, 12 }, { "AFJL", "f32", "AFJL", 0, 13 }, { "QK", "f32", "QK", 0, 14 }, { "SJLT nnz 1", "f32", "SJLT", 0, 12 },
-            { "AFFD", "keep_random", "AFFD kept", 0, 12 }, { "AFFD", "batch of 8", "AFFD x8", 0, 12 }, { "WHT", "f32", "WHT", 0, 0 }, { "dense +-1", "f32", "dense", 22, 9 } };
+            { "AFFD", "keep_random", "kept G", 0, 12 }, { "AFFD", "batch of 8", "AFFD x8", 0, 12 }, { "WHT", "f32", "WHT", 0, 0 }, { "dense +-1", "f32", "dense", 22, 9 } };
         const bench_case *r = find("read", "sum", log_top, 0), *g = find("scores", "64 queries", -1, 10);
         ns = 0;
         for (size_t k = 0; k < sizeof at / sizeof *at + 1; k++) {

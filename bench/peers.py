@@ -62,7 +62,7 @@ def install(skip, no_install):
                                        timeout=max(1, limit - (time.time() - start)))
                     if r.returncode:
                         break
-                why = "" if r.returncode == 0 else " ".join(l for l in (r.stdout + r.stderr).splitlines() if "rror" in l)[:300] or "pip failed"
+                why = "" if r.returncode == 0 else " ".join(l for l in (r.stdout + r.stderr).splitlines() if "error" in l.lower())[:300] or "pip failed"
             except subprocess.TimeoutExpired:
                 why = "pip took longer than %d s" % limit
             if why:

@@ -432,6 +432,7 @@ static void isa_group(void) {
 static uint16_t f16_of(float f) {       /* nearest even, in double, by scaling to the last place */
     double a = fabs((double)f), ulp;
     int e, sign = signbit(f) ? 0x8000 : 0;
+    if (a != a) return 0x7e00;
     if (a == 0) return (uint16_t)sign;
     frexp(a, &e);
     if (e < -13) e = -13;
@@ -446,6 +447,7 @@ static uint16_t bf16_of(float f) {
     double a = fabs((double)f), ulp;
     int e;
     float g; uint32_t u;
+    if (a != a) return 0x7fc0;
     frexp(a, &e);
     if (e < -125) e = -125;
     ulp = ldexp(1.0, e - 8);
