@@ -16,6 +16,8 @@ help:
 	@echo 'make oracle          against a second implementation in Python (NumPy, SciPy)'
 	@echo 'make aarch64         tests on AArch64 through SIMDe, under QEMU'
 	@echo 'make split           build/split/: sketch.h and sketch.c, for those who want two files'
+	@echo 'make bench           times every operator against this machine'"'"'s memory: build/bench/; ARGS=--quick for half a minute'
+	@echo 'make bench-peers     installs the peers that PyPI carries and times them in the same run'
 	@echo 'make clean'
 
 demo: $(O)/demo
@@ -43,6 +45,12 @@ aarch64:                       # only SIMDe's own headers: the host's would not 
 	$(MAKE) O=build/aarch64 CC=aarch64-linux-gnu-gcc CFLAGS='-O2 -static -isystem build/aarch64/include' build/aarch64/test_main
 	qemu-aarch64 build/aarch64/test_main $(ARGS)
 
+bench: $(O)/bench/bench
+	$(O)/bench/bench $(ARGS)
+
+bench-peers:
+	CC='$(CC)' $(PYTHON) bench/peers.py $(ARGS)
+
 split: sketch.h                # sketch.c includes itself where sketch.h would
 	mkdir -p $(O)/split
 	awk '{ print } /^#endif \/\* SKETCH_H \*\// { exit }' sketch.h > $(O)/split/sketch.h
@@ -68,8 +76,12 @@ $(O)/%.o: tests/%.c tests/test.h sketch.h
 $(O)/test_main: $(tests:tests/%.c=$(O)/%.o)
 	$(CC) $(CFLAGS) $^ -o $@ $(LIBS)
 
+$(O)/bench/bench: bench/bench.c bench/machine.h examples/threads.h examples/page.h sketch.h
+	@mkdir -p $(O)/bench
+	$(CC) $(CFLAGS) $(WARN) -I. bench/bench.c -o $@ $(LIBS) -ldl
+
 $(O)/liboracle.so: tests/oracle_shim.c sketch.h
 	@mkdir -p $(O)
 	$(CC) $(CFLAGS) -shared -fPIC tests/oracle_shim.c -o $@ -lm
 
-.PHONY: help demo test check compile-matrix sanitize oracle aarch64 split clean
+.PHONY: help demo test check compile-matrix sanitize oracle aarch64 bench bench-peers split clean
