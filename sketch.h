@@ -1225,7 +1225,7 @@ typedef struct ski_kernels {
     void (*words)(uint32_t out[64], const ski_rng *r, uint64_t group);           /* W(64 group .. 64 group + 63) */
     void (*signs)(const float *x, float *out, uint64_t i0, size_t n, const ski_rng *r); /* out[j] = Sign(i0+j) x[j]; out may be x */
     void (*normals)(float *out, uint64_t i0, size_t n, const ski_rng *r);        /* out[j] = Normal(i0+j) */
-    void (*wht)(float *x, size_t n);
+    void (*wht)(float *x, size_t n, size_t h0);                                   /* the levels of stride h0 and up: 1, all; 4096, the rest when parts of 4096 are done */
     void (*wht_top)(float *x, size_t rows, size_t h, size_t c0, size_t c1);      /* the levels of stride h and up, rows <= 256 rows of h, columns c0 .. c1 (multiples of 32) */
     void (*muladd)(float *acc, const float *a, const float *g, size_t n);        /* acc += a*g, rounded twice */
     void (*mul)(float *out, const float *a, const float *g, size_t n);
@@ -1362,7 +1362,7 @@ SKETCH_API sketch_status sketch_selftest(sketch_isa isa) {
     for (i = 0; i < 512; i++) x[i] = (float)(int)(i * i % 31u) - 15.0f;
     k->signs(x, y, 512, 512, &g);
     for (i = 0; i < 512; i += 37) if (y[i] != (ski_minus_at(&g, 512 + i) ? -x[i] : x[i])) return SKETCH_E_STATE;
-    k->wht(x, 512);
+    k->wht(x, 512, 1);
     for (i = 0; i < 512; i += 73) {
         float s = 0.0f;
         size_t j;
@@ -1991,7 +1991,7 @@ static void ski_kron(const sketch_plan *p, float *x, const float *mats, int tran
 
 /* The pre-conditioner T1 (second = 0) or T2, or their transposes, on a block of L. */
 static void ski_precond(const sketch_plan *p, float *x, int second, int transpose, float *aux) {
-    if (p->desc.precond == SKETCH_PRECOND_H) p->k->wht(x, (size_t)p->L);
+    if (p->desc.precond == SKETCH_PRECOND_H) p->k->wht(x, (size_t)p->L, 1);
     else if (p->desc.precond == SKETCH_PRECOND_F) ski_kron(p, x, NULL, 0, aux);
     else ski_kron(p, x, p->table + (second ? p->table_floats / 2 : 0), transpose, aux);
 }
@@ -1999,7 +1999,17 @@ static void ski_signs(const sketch_plan *p, const float *x, float *out, uint64_t
     ski_rng g = ski_rng_make(p->desc.seed, p->desc.algo, SKI_SIGN, 0);
     p->k->signs(x, out, b * p->L, (size_t)p->L, &g);
 }
+static void ski_hb(const sketch_plan *p, const float *x, float *out, uint64_t b) {      /* H B x: signs and the low levels while a part is in L1 */
+    ski_rng g = ski_rng_make(p->desc.seed, p->desc.algo, SKI_SIGN, 0);
+    size_t L = (size_t)p->L, part = SKI_MIN(L, (size_t)4096), i;
+    for (i = 0; i < L; i += part) {
+        p->k->signs(x + i, out + i, b * p->L + i, part, &g);
+        p->k->wht(out + i, part, 1);
+    }
+    p->k->wht(out, L, part);
+}
 static void ski_t1(const sketch_plan *p, const float *x, float *out, uint64_t b, float *aux) {     /* T1 x, with B */
+    if (p->desc.precond == SKETCH_PRECOND_H) { ski_hb(p, x, out, b); return; }
     if (p->desc.precond == SKETCH_PRECOND_Q) { if (out != x) memcpy(out, x, (size_t)p->L * sizeof(float)); }
     else ski_signs(p, x, out, b);
     ski_precond(p, out, 0, 0, aux);
@@ -2028,7 +2038,7 @@ static void ski_affd_finish(const sketch_plan *p, ski_slot *s, const float *acc,
         const float *from = acc + (p->desc.precond ? ski_lead(p, p->perm, q) : q) * t;
         for (c = 0; c < t; c++) u[q * t + c] = from[p->perm[c]];
     }
-    if (p->desc.precond) ski_precond(p, u, 1, 0, s->aux); else p->k->wht(u, p->acc_len);
+    if (p->desc.precond) ski_precond(p, u, 1, 0, s->aux); else p->k->wht(u, p->acc_len, 1);
     p->k->scale(y, u, p->c, p->d);
 }
 static void ski_affd_begin_t(const sketch_plan *p, ski_slot *s, const float *y, float *z) {
@@ -2036,7 +2046,7 @@ static void ski_affd_begin_t(const sketch_plan *p, ski_slot *s, const float *y, 
     float *u = s->buf;
     memset(u, 0, p->acc_len * sizeof(float));
     p->k->scale(u, y, p->c, p->d);
-    if (p->desc.precond) ski_precond(p, u, 1, 1, s->aux); else p->k->wht(u, p->acc_len);
+    if (p->desc.precond) ski_precond(p, u, 1, 1, s->aux); else p->k->wht(u, p->acc_len, 1);
     for (q = 0; q < p->acc_len / t; q++) {
         float *to = z + (p->desc.precond ? ski_lead(p, p->perm, q) : q) * t;
         for (c = 0; c < t; c++) to[p->perm[c]] = u[q * t + c];
@@ -2063,7 +2073,7 @@ static void ski_afjl(const sketch_plan *p, ski_slot *s, uint64_t b, size_t nb) {
             for (q = 0; q < rows; q++) {
                 size_t row = ski_lead(p, p->perm, q);
                 for (j = 0; j < p->lead; j++) (ski_odd(row & j) ? p->k->sub : p->k->add)(s->aux + q * t, u + j * t, t);
-                p->k->wht(s->aux + q * t, t);
+                p->k->wht(s->aux + q * t, t, 1);
             }
             memcpy(u, s->aux, rows * t * sizeof(float));
         } else ski_t1(p, s->x[v], u, b, s->aux);
@@ -2162,7 +2172,7 @@ static void ski_ffd(const sketch_plan *p, ski_slot *s, uint64_t b, size_t nb) {
     for (v = 0; v < nb; v++) {
         float *u = s->buf + v * D;
         if (s->x[v] != u) memcpy(u, s->x[v], D * sizeof(float));
-        p->k->wht(u, D);
+        p->k->wht(u, D, 1);
     }
     for (j = 0; j < D; j += SKI_TRAILING) {
         size_t n = SKI_MIN(D - j, (size_t)SKI_TRAILING);
@@ -2171,7 +2181,7 @@ static void ski_ffd(const sketch_plan *p, ski_slot *s, uint64_t b, size_t nb) {
     }
     for (v = 0; v < nb; v++) {
         for (i = 0; i < D; i++) s->aux[s->idx[i]] = s->buf[v * D + i];
-        p->k->wht(s->aux, D);
+        p->k->wht(s->aux, D, 1);
         ski_signs(p, s->aux, s->aux, b);
         p->k->add(s->acc + v * p->acc_len, s->aux, p->d);
     }
@@ -2180,13 +2190,13 @@ static void ski_ffd_t(const sketch_plan *p, ski_slot *s, const float *z, uint64_
     size_t D = (size_t)p->L, j, i;
     ski_ffd_shuffle(p, s, b);
     ski_signs(p, z, s->aux, b);
-    p->k->wht(s->aux, D);
+    p->k->wht(s->aux, D, 1);
     for (i = 0; i < D; i++) x[i] = s->aux[s->idx[i]];
     for (j = 0; j < D; j += SKI_TRAILING) {
         size_t n = SKI_MIN(D - j, (size_t)SKI_TRAILING);
         p->k->mul(x + j, x + j, ski_diag_row(p, b * p->L + j, n, s->row), n);
     }
-    p->k->wht(x, D);
+    p->k->wht(x, D, 1);
 }
 
 /* SRHT: sqrt(L/d) P H B, d distinct random rows a block. Tropp 2011; RandBLAS. The index array stays the identity between blocks: swaps are undone. */
@@ -2204,7 +2214,7 @@ static void ski_srht_rows(const sketch_plan *p, ski_slot *s, uint64_t b, int und
 }
 static void ski_srht(const sketch_plan *p, ski_slot *s, uint64_t b, size_t nb) {
     size_t L = (size_t)p->L, k, v;
-    for (v = 0; v < nb; v++) { ski_signs(p, s->x[v], s->buf + v * L, b); p->k->wht(s->buf + v * L, L); }
+    for (v = 0; v < nb; v++) ski_hb(p, s->x[v], s->buf + v * L, b);
     ski_srht_rows(p, s, b, 0);
     for (v = 0; v < nb; v++) for (k = 0; k < p->d; k++) s->acc[v * p->acc_len + k] += s->buf[v * L + s->idx[k]];
     ski_srht_rows(p, s, b, 1);
@@ -2215,7 +2225,7 @@ static void ski_srht_t(const sketch_plan *p, ski_slot *s, const float *z, uint64
     ski_srht_rows(p, s, b, 0);
     for (k = 0; k < p->d; k++) x[s->idx[k]] = z[k];
     ski_srht_rows(p, s, b, 1);
-    p->k->wht(x, (size_t)p->L);
+    p->k->wht(x, (size_t)p->L, 1);
     ski_signs(p, x, x, b);
 }
 
@@ -2227,7 +2237,7 @@ static void ski_block(const sketch_plan *p, ski_slot *s, uint64_t b, size_t nb, 
     case SKETCH_AFJL: ski_afjl(p, s, b, nb); break;
     case SKETCH_QK:   ski_qk(p, s, b); break;
     case SKETCH_FJL:
-        for (v = 0; v < nb; v++) { ski_signs(p, s->x[v], s->buf + v * L, b); p->k->wht(s->buf + v * L, L); }
+        for (v = 0; v < nb; v++) ski_hb(p, s->x[v], s->buf + v * L, b);
         ski_fjl(p, s, b, nb, NULL, NULL);
         break;
     case SKETCH_FFD:  ski_ffd(p, s, b, nb); break;
@@ -2263,7 +2273,7 @@ static void ski_block_t(const sketch_plan *p, ski_slot *s, const float *z, uint6
     case SKETCH_FJL:
         memset(x, 0, (size_t)p->L * sizeof(float));
         ski_fjl(p, s, b, 1, z, x);
-        p->k->wht(x, (size_t)p->L);
+        p->k->wht(x, (size_t)p->L, 1);
         ski_signs(p, x, x, b);
         break;
     case SKETCH_FFD:  ski_ffd_t(p, s, z, b, x); break;
@@ -2619,7 +2629,7 @@ static void ski_task_wht(void *arg, uint32_t task) {             /* whole rows *
     const ski_job_v *j = (const ski_job_v *)arg;
     size_t r, end = (size_t)ski_floor_part(j->m, (uint64_t)task + 1, j->tasks);
     for (r = (size_t)ski_floor_part(j->m, task, j->tasks); r < end; r++) {
-        j->k->wht(j->x + r * j->stride, j->n);
+        j->k->wht(j->x + r * j->stride, j->n, 1);
         if (j->scale != 1.0f) j->k->scale(j->x + r * j->stride, j->x + r * j->stride, j->scale, j->n);
     }
 }
@@ -3511,6 +3521,7 @@ SKETCH_API sketch_status sketch_store_verify(sketch_store *s, uint64_t *bad_rows
 #  define SKI_Q_EVENS          _mm512_set_epi64(14, 12, 10, 8, 6, 4, 2, 0)
 #  define SKI_Q_MUL(a, b)      _mm512_mul_epu32(a, b)
 #  define SKI_Q_SRL(a, n)      _mm512_srli_epi64(a, n)
+#  define SKI_Q_HIGH(a)        _mm512_shuffle_epi32(a, _MM_PERM_DDBB)     /* high halves down: not on the multiplier's port, as the shift is */
 #  define SKI_Q_PAIR(e, o)     _mm512_mask_blend_epi32(0xAAAA, e, _mm512_slli_epi64(o, 32))
 #  define SKI_V_HAD(v, k)      ((k) == 1 ? SKI_HAD512(v, _mm512_permute_ps(v, 0xB1), 0xAAAA) : (k) == 2 ? SKI_HAD512(v, _mm512_permute_ps(v, 0x4E), 0xCCCC) : \
                             (k) == 4 ? SKI_HAD512(v, _mm512_shuffle_f32x4(v, v, 0xB1), 0xF0F0) : SKI_HAD512(v, _mm512_shuffle_f32x4(v, v, 0x4E), 0xFF00))
@@ -3558,6 +3569,7 @@ typedef struct SKI_FN(tab) { ski_v lo, hi; } SKI_FN(tab);
 #  define SKI_Q_EVENS          SKI_MM(set_epi64x)(6, 4, 2, 0)
 #  define SKI_Q_MUL(a, b)      SKI_MM(mul_epu32)(a, b)
 #  define SKI_Q_SRL(a, n)      SKI_MM(srli_epi64)(a, n)
+#  define SKI_Q_HIGH(a)        SKI_MM(shuffle_epi32)(a, 0xF5)
 #  define SKI_Q_PAIR(e, o)     SKI_MM(blend_epi32)(e, SKI_MM(slli_epi64)(o, 32), 0xAA)
 #  define SKI_V_HAD(v, k)      ((k) == 1 ? SKI_HAD256(v, SKI_MM(permute_ps)(v, 0xB1), 0xAA) : (k) == 2 ? SKI_HAD256(v, SKI_MM(permute_ps)(v, 0x4E), 0xCC) : \
                             SKI_HAD256(v, SKI_MM(permute2f128_ps)(v, v, 1), 0xF0))
@@ -3618,6 +3630,8 @@ typedef const float *SKI_FN(tab);
 
 /* 64 random words. Philox on 64-bit lanes: the 32x32->64 products leave rubbish in the high halves, which the next product ignores, so a round is 2 multiplies,
    2 shifts and 2 three-way xors for SKI_VW/2 counters; even and odd counters are merged once at the end. */
+#define SKI_ROUND(x0, x1, x2, x3) do { ski_u a_ = SKI_Q_MUL(m0, x0), b_ = SKI_Q_MUL(m1, x2); \
+    x0 = SKI_U_XOR3(SKI_Q_HIGH(b_), x1, k0); x2 = SKI_U_XOR3(SKI_Q_HIGH(a_), x3, k1); x1 = b_; x3 = a_; } while (0)
 static void SKI_FN(words)(uint32_t out[64], const ski_rng *r, uint64_t group) {
 #if SKI_VW == 1
     uint32_t l, c[4];
@@ -3636,9 +3650,7 @@ static void SKI_FN(words)(uint32_t out[64], const ski_rng *r, uint64_t group) {
         ski_u e1 = SKI_Q_SET1(c64 >> 32), o1 = e1, e2 = SKI_Q_SET1(r->c2), o2 = e2, e3 = SKI_Q_SET1(r->c3), o3 = e3;
         ski_u k0 = SKI_Q_SET1(r->k0), k1 = SKI_Q_SET1(r->k1);
         for (i = 0; i < 10; i++) {
-            ski_u ep0 = SKI_Q_MUL(m0, e0), ep1 = SKI_Q_MUL(m1, e2), op0 = SKI_Q_MUL(m0, o0), op1 = SKI_Q_MUL(m1, o2);
-            e0 = SKI_U_XOR3(SKI_Q_SRL(ep1, 32), e1, k0); e2 = SKI_U_XOR3(SKI_Q_SRL(ep0, 32), e3, k1); e1 = ep1; e3 = ep0;
-            o0 = SKI_U_XOR3(SKI_Q_SRL(op1, 32), o1, k0); o2 = SKI_U_XOR3(SKI_Q_SRL(op0, 32), o3, k1); o1 = op1; o3 = op0;
+            SKI_ROUND(e0, e1, e2, e3); SKI_ROUND(o0, o1, o2, o3);
             k0 = SKI_U_ADD(k0, w0); k1 = SKI_U_ADD(k1, w1);
         }
         SKI_U_STORE(out + half * SKI_VW, SKI_Q_PAIR(e0, o0));      SKI_U_STORE(out + 16 + half * SKI_VW, SKI_Q_PAIR(e1, o1));
@@ -3646,14 +3658,34 @@ static void SKI_FN(words)(uint32_t out[64], const ski_rng *r, uint64_t group) {
     }
 #endif
 }
+/* Two groups: with 32 registers both go at once, since the ten rounds of one are a chain of 100 cycles. */
+static void SKI_FN(words2)(uint32_t out[128], const ski_rng *r, uint64_t group) {
+#if SKI_VW == 16
+    const ski_u m0 = SKI_Q_SET1(0xD2511F53u), m1 = SKI_Q_SET1(0xCD9E8D57u), w0 = SKI_Q_SET1(0x9E3779B9u), w1 = SKI_Q_SET1(0xBB67AE85u);
+    uint64_t c64 = 16 * group;                       /* group is even: no carry */
+    ski_u e0 = SKI_U_ADD(SKI_Q_SET1((uint32_t)c64), SKI_Q_EVENS), o0 = SKI_U_ADD(e0, SKI_Q_SET1(1)), f0 = SKI_U_ADD(e0, SKI_Q_SET1(16)), p0 = SKI_U_ADD(e0, SKI_Q_SET1(17));
+    ski_u e1 = SKI_Q_SET1(c64 >> 32), o1 = e1, f1 = e1, p1 = e1, e2 = SKI_Q_SET1(r->c2), o2 = e2, f2 = e2, p2 = e2, e3 = SKI_Q_SET1(r->c3), o3 = e3, f3 = e3, p3 = e3;
+    ski_u k0 = SKI_Q_SET1(r->k0), k1 = SKI_Q_SET1(r->k1);
+    int i;
+    for (i = 0; i < 10; i++) {
+        SKI_ROUND(e0, e1, e2, e3); SKI_ROUND(o0, o1, o2, o3); SKI_ROUND(f0, f1, f2, f3); SKI_ROUND(p0, p1, p2, p3);
+        k0 = SKI_U_ADD(k0, w0); k1 = SKI_U_ADD(k1, w1);
+    }
+    SKI_U_STORE(out, SKI_Q_PAIR(e0, o0));      SKI_U_STORE(out + 16, SKI_Q_PAIR(e1, o1)); SKI_U_STORE(out + 32, SKI_Q_PAIR(e2, o2)); SKI_U_STORE(out + 48, SKI_Q_PAIR(e3, o3));
+    SKI_U_STORE(out + 64, SKI_Q_PAIR(f0, p0)); SKI_U_STORE(out + 80, SKI_Q_PAIR(f1, p1)); SKI_U_STORE(out + 96, SKI_Q_PAIR(f2, p2)); SKI_U_STORE(out + 112, SKI_Q_PAIR(f3, p3));
+#else
+    SKI_FN(words)(out, r, group);
+    SKI_FN(words)(out + 64, r, group + 1);
+#endif
+}
 
 static void SKI_FN(signs)(const float *x, float *out, uint64_t i0, size_t n, const ski_rng *r) {
-    uint32_t w[64];
+    uint32_t w[128];
     size_t j = 0;
-    while (j < n) {                                   /* one run of 512 inside one group of 2048 at a time */
+    while (j < n) {                                   /* one run of 512 inside two groups of 2048 at a time */
         uint64_t i = i0 + j;
-        size_t in_run = (size_t)(i % 512), len = SKI_MIN(512 - in_run, n - j), q = (size_t)(i / 512 % 4);
-        if (j == 0 || i % 2048 == 0) SKI_FN(words)(w, r, i / 2048);
+        size_t in_run = (size_t)(i % 512), len = SKI_MIN(512 - in_run, n - j), q = (size_t)(i / 512 % 8);
+        if (j == 0 || i % 4096 == 0) SKI_FN(words2)(w, r, i / 4096 * 2);
         if (len == 512) {
             int half, t;
             for (half = 0; half < 16 / SKI_VW; half++) {
@@ -3689,12 +3721,12 @@ static inline ski_v SKI_FN(normal)(ski_u h, ski_tab t0, ski_tab t1, ski_tab t2, 
 static void SKI_FN(normals)(float *out, uint64_t i0, size_t n, const ski_rng *r) {
     ski_tab t0 = SKI_TAB_LOAD(ski_normal_table[0] + 1), t1 = SKI_TAB_LOAD(ski_normal_table[1] + 1);
     ski_tab t2 = SKI_TAB_LOAD(ski_normal_table[2] + 1), t3 = SKI_TAB_LOAD(ski_normal_table[3] + 1);
-    uint32_t w[64];
+    uint32_t w[128];
     size_t j = 0;
-    while (j < n) {                                   /* one run of 32 inside one group of 128 at a time */
+    while (j < n) {                                   /* one run of 32 inside two groups of 128 at a time */
         uint64_t i = i0 + j;
-        size_t in_run = (size_t)(i % 32), len = SKI_MIN(32 - in_run, n - j), q = (size_t)(i / 32 % 4);
-        if (j == 0 || i % 128 == 0) SKI_FN(words)(w, r, i / 128);
+        size_t in_run = (size_t)(i % 32), len = SKI_MIN(32 - in_run, n - j), q = (size_t)(i / 32 % 8);
+        if (j == 0 || i % 256 == 0) SKI_FN(words2)(w, r, i / 256 * 2);
         if (len == 32) {
             int half;
             for (half = 0; half < 16 / SKI_VW; half++) {
@@ -3841,20 +3873,20 @@ static void SKI_FN(wht_top)(float *x, size_t rows, size_t h, size_t c0, size_t c
     }
 }
 
-static void SKI_FN(wht)(float *x, size_t n) {
+static void SKI_FN(wht)(float *x, size_t n, size_t h0) {
     if (n >= 16 * SKI_WHT_FAR) {
         uint32_t top = ski_log2(n / SKI_WHT_FAR);
         size_t rows, i;
         if (top > 8) top = 8;
         rows = (size_t)1 << top;
-        for (i = 0; i < n; i += n / rows) SKI_FN(wht)(x + i, n / rows);
+        for (i = 0; i < n; i += n / rows) SKI_FN(wht)(x + i, n / rows, h0);
         SKI_FN(wht_top)(x, rows, n / rows, 0, n / rows);
     } else if (n > SKI_WHT_LEAF) {
         uint32_t top = ski_log2(n / SKI_WHT_LEAF), log2_radix = SKI_MIN(top, 3);     /* 16 rows of 2^k floats would share one set of an 8- or 12-way L1 */
         size_t part = n >> log2_radix, i;
-        for (i = 0; i < n; i += part) SKI_FN(wht)(x + i, part);
+        for (i = 0; i < n; i += part) SKI_FN(wht)(x + i, part, h0);
         SKI_FN(wht_pass)(x, n, part, log2_radix);
-    } else {
+    } else if (n > h0) {
         size_t h = 1;
         if (n < SKI_VW) {
             for (; h < n; h *= 2) {
@@ -4223,6 +4255,7 @@ static const ski_kernels SKI_FN(kernels) = {
 #undef SKI_Q_EVENS
 #undef SKI_Q_MUL
 #undef SKI_Q_SRL
+#undef SKI_Q_HIGH
 #undef SKI_Q_PAIR
 #undef SKI_V_HAD
 #undef SKI_HAD512
@@ -4232,6 +4265,7 @@ static const ski_kernels SKI_FN(kernels) = {
 #undef SKI_D_HI
 #undef SKI_D_FMA
 #undef SKI_D_SUM
+#undef SKI_ROUND
 #undef SKI_BF
 #undef SKI_BF4
 #undef SKI_BF8

@@ -148,7 +148,7 @@ typedef void (*wht_fn)(float *x, size_t n);
 static inline void wht_avx2(float *x, size_t n)
 {
     const ski_kernels *k = ski_kernels_for(SKETCH_ISA_AVX2);
-    if (k) k->wht(x, n);
+    if (k) k->wht(x, n, 1);
 }
 
 static inline void machine_name(char *to, size_t room)               /* the CPU's name, clock and number, and the day */
