@@ -76,7 +76,7 @@
      read or write anything but the store's directory. This version has no CUDA section and no Windows store.
 
  THREADS. A sketch_plan is immutable: share it. A sketch_work is scratch: one for each thread that calls. To spread one
-     call over threads give the descriptor a parallel_for (examples/ has pthreads and OpenMP adapters; compiled with -fopenmp,
+     call over threads give the descriptor a parallel_for (examples/threads.h has one for pthreads; compiled with -fopenmp,
      sketch_threads_openmp() returns one). The number of threads never changes a bit of a result. The floating-point environment (nearest, no flush to
      zero) is checked at create, in the thread that calls it; keep it so in the threads that work.
 
