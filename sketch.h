@@ -83,7 +83,7 @@
  MEMORY. sketch_measure() tells, before anything is made, what a plan and a work will hold. A work has, for each vector in flight (1 to 8) and task,
      about L + 8 max(d, 1024) floats whatever n is (SRHT, F and Q: up to L more; FFD 5 d; the whole-vector form: L = 2^ceil(log2 n)); QK n^(2/3) + 8 d. Tasks: the
      width of the threads hook, rounded up to a power of two, and doubled if it was none; so let the width be one. create needs, for QK and Q, 16 b r bytes
-     a factor for a moment. Nothing is allocated after create and work_create, but by the store.
+     a factor for a moment. Nothing is allocated after create and work_create, but by the store. Stack: under 48 KiB a call.
 
  DETERMINISM. The same descriptor names the same S on every machine, compiler, instruction set and thread count, for
      as long as SKETCH_STREAM_VERSION stays. The families made of additions (AFFD and AFJL with pre-conditioner H or F, FJL, FFD, SJLT,
@@ -1220,12 +1220,13 @@ static uint16_t ski_bf16_of_f32(float f) {
 /* // >>isa ==========================================================================================
    The kernels of one instruction set. Their bodies are at the end of the file (>>kernels), written once and compiled once for each of
    the vocabularies below by including this file again. All pointers may be unaligned; sizes are in elements. */
+#define SKI_WHT_LEAF ((size_t)4096)      /* floats, 16 KiB, well inside an L1: transforms up to it go level by level, longer ones part by part */
 typedef struct ski_kernels {
     sketch_isa isa;
     void (*words)(uint32_t out[64], const ski_rng *r, uint64_t group);           /* W(64 group .. 64 group + 63) */
     void (*signs)(const float *x, float *out, uint64_t i0, size_t n, const ski_rng *r); /* out[j] = Sign(i0+j) x[j]; out may be x */
     void (*normals)(float *out, uint64_t i0, size_t n, const ski_rng *r);        /* out[j] = Normal(i0+j) */
-    void (*wht)(float *x, size_t n, size_t h0);                                   /* the levels of stride h0 and up: 1, all; 4096, the rest when parts of 4096 are done */
+    void (*wht)(float *x, size_t n, size_t h0);                                   /* the levels of stride h0 and up: 1, all; min(n, SKI_WHT_LEAF), what is left when those parts are done */
     void (*wht_top)(float *x, size_t rows, size_t h, size_t c0, size_t c1);      /* the levels of stride h and up, rows <= 256 rows of h, columns c0 .. c1 (multiples of 32) */
     void (*muladd)(float *acc, const float *a, const float *g, size_t n);        /* acc += a*g, rounded twice */
     void (*mul)(float *out, const float *a, const float *g, size_t n);
@@ -2001,7 +2002,7 @@ static void ski_signs(const sketch_plan *p, const float *x, float *out, uint64_t
 }
 static void ski_hb(const sketch_plan *p, const float *x, float *out, uint64_t b) {      /* H B x: signs and the low levels while a part is in L1 */
     ski_rng g = ski_rng_make(p->desc.seed, p->desc.algo, SKI_SIGN, 0);
-    size_t L = (size_t)p->L, part = SKI_MIN(L, (size_t)4096), i;
+    size_t L = (size_t)p->L, part = SKI_MIN(L, SKI_WHT_LEAF), i;
     for (i = 0; i < L; i += part) {
         p->k->signs(x + i, out + i, b * p->L + i, part, &g);
         p->k->wht(out + i, part, 1);
@@ -2341,7 +2342,7 @@ typedef struct ski_job {                 /* one call of accumulate */
     uint64_t offset, count;
     uint32_t tasks;
     float   *y;
-    float   *sum[128];                    /* result of each task */
+    float   *sum[64];                     /* result of each task: no more than chunks */
 } ski_job;
 
 typedef struct ski_cursor { size_t i; uint64_t at; } ski_cursor;      /* a tensor, and where it begins; blocks come in order */
@@ -3747,11 +3748,10 @@ static void SKI_FN(normals)(float *out, uint64_t i0, size_t n, const ski_rng *r)
 
 /* Walsh-Hadamard. The order of levels is fixed: stride 1, 2, 4, ... so every schedule gives the same bits. Tiles of 16 (8) vectors do the levels inside a
    vector and between vectors in registers; higher strides go by radix 16 (8 where there are 16 registers) columns; above SKI_WHT_LEAF
-   floats (half an L1) the recursion transforms the parts first, so each part crosses each cache level once. */
+   floats the recursion transforms the parts first, so each part crosses each cache level once. */
 #define SKI_BF(a, b) do { ski_v t_ = a; a = SKI_V_ADD(t_, b); b = SKI_V_SUB(t_, b); } while (0)
 #define SKI_BF4(a, b, c, d)   SKI_BF(a, b); SKI_BF(c, d); SKI_BF(a, c); SKI_BF(b, d)
 #define SKI_BF8(a, b, c, d, e, f, g, h) SKI_BF4(a, b, c, d); SKI_BF4(e, f, g, h); SKI_BF(a, e); SKI_BF(b, f); SKI_BF(c, g); SKI_BF(d, h)
-#define SKI_WHT_LEAF 4096
 #define SKI_WHT_FAR ((size_t)1 << 19)
 #define SKI_STRIP 32
 #define SKI_STRIP_ROWS 256
@@ -4269,7 +4269,6 @@ static const ski_kernels SKI_FN(kernels) = {
 #undef SKI_BF
 #undef SKI_BF4
 #undef SKI_BF8
-#undef SKI_WHT_LEAF
 #undef SKI_RADIX_LOG2
 #undef SKI_LANES
 #undef SKI_EACH
