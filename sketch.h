@@ -61,7 +61,7 @@
      AFFD   the default. O(n log L) additions. Guarantee: Johnson-Lindenstrauss for every x (paper, Theorem 3.2). That is for the pre-conditioners
             H and F; Q has QK's weakness on sparse and low-rank x in a milder form (AFFD-Q: spread 0.08 on one coordinate at d = 1024, AFJL-Q 0.3). F, Q:
             a block larger than the default loses fidelity where d keeps few rows of its leading factor.
-     AFJL   fastest for short sketches: one read, ceil(d/1024) adds a coordinate up to d = 8192, then n log L; N d normals. No theorem: e_i + e_j with i = j mod 1024 (the trailing
+     AFJL   fastest for short sketches: one read, 4 + ceil(d/1024)/8 additions a coordinate up to d = 65536; N d normals, N = n/2^17. No theorem: e_i + e_j with i = j mod 1024 (the trailing
             Kronecker factor) in one block collides, wholly up to d = 1024, partly above; take d 4 times larger than AFFD's.
      QK     a GEMM: n d_1 multiply-adds, no transform. Guarantee needs a larger d (Theorem 3.3): take 16 times AFFD's; worst
             on sparse and low-rank x (one coordinate).
@@ -104,10 +104,10 @@
 
      Sign(p, s, i) = -1 if bit 31 - ((i div 16) mod 32) of W(p, s, 16*(i div 512) + (i mod 16)) is set, else +1.
 
-     Normal(p, s, i): w = W(p, s, 16*(i div 32) + (i mod 16)); h = w & 65535 if (i div 16) is even, else w >> 16; v = h | 1;
-     e = floor(log2 v); r = ((c3[e] v + c2[e]) v + c1[e]) v + c0[e] with each operation rounded to f32 (coefficients: ski_normal_table, row k, entry e);
-     the normal is -r if h is odd, else r. So 15 bits of magnitude and a sign: a piecewise cubic inverse of the
-     normal distribution function. Over all 65536 h: mean 0, variance - 1 = 1.3e-8, excess kurtosis -1.6e-4, KS distance 7.2e-5, largest 4.39.
+     Normal(p, s, i): w = W(p, s, 16*(i div 32) + (i mod 16)); h = w & 65535 if (i div 16) is even, else w >> 16; m = h & 32767;
+     k = (floor(log2 m) + 15) mod 16, or 0 if m = 0; r = fma(fma(fma(c3[k], m, c2[k]), m, c1[k]), m, c0[k]), each fma rounded once to f32 (coefficients: ski_normal_table);
+     the normal is -r if h >= 32768, else r. So 15 bits of magnitude and a sign: a piecewise cubic inverse of the
+     normal distribution function. Over all 65536 h: mean 0, variance - 1 = 1.9e-8, excess kurtosis -1.6e-4, KS distance 7.2e-5, largest 4.39.
 
      Below(w, k) = (w k) >> 32.   Permutation(p, s, m0, B): a = (0..B-1); for j = B-1 down to 1: swap a[j] and
      a[Below(W(p, s, m0 + j), j + 1)]; returns a.
@@ -117,7 +117,7 @@
      row is negated.  So the first r rows of a Haar matrix on SO(b).
 
      Block form. Block b holds coordinates b L .. b L + L - 1 of x, zeros past n. S x = sum over b of S_b x_b.
-     L = 2^15 (2^12 for pre-conditioners F and Q), or the next power of two of n if that is less, or (not FJL) the next power of two of d if that is more; or desc.block,
+     L = 2^15 (AFJL: 2^17; pre-conditioners F and Q: 2^12), or the next power of two of n if that is less, or (not FJL) the next power of two of d if that is more; or desc.block,
      cut to the next power of two of n; or that power for SKETCH_BLOCK_WHOLE. dense, SJLT: min(2^15, next power of two of n), for the sums alone.  Below, j is a coordinate in its block, i = b L + j.
 
      H: the orthonormal Walsh-Hadamard matrix of size L, entries L^(-1/2) (-1)^popcount(i & j).
@@ -129,7 +129,8 @@
      R_d: the first d coordinates.
 
      AFFD   S_b = sqrt(L/d) R_d T2 P G_b T1        H: T1 = H B_b, T2 = H.   F: T1 = C B_b, T2 = C.   Q: T1 = Q1, T2 = Q2.
-     AFJL   S_b = sqrt(L/d) R_d G_b P T1           (G_b after the permutation: coordinate a of P T1 x_b is multiplied by G_b's entry a)
+     AFJL   S_b = sqrt(L/d) R_d P0 G_b P1 T1, P = P0 P1: P0 permutes the trailing digit, P1 the others. So coordinate a of P T1 x_b is multiplied by G_b's entry
+            number a with its trailing digit permuted.
             C: the Kronecker product, over the factors above, of Hartley matrices B^(-1/2) (cos(2 pi j k/B) + sin(2 pi j k/B)).
             Q1, Q2: Kronecker products of Haar matrices. log2 L is cut into K = max(1, ceil(log2 L / 8)) parts, as equal as can be,
             larger ones trailing; factor f counted from the leading one (f = 0) is Haar(f, b_f, b_f) in Q1 and Haar(16 + f, b_f, b_f) in Q2.
@@ -281,7 +282,7 @@ typedef struct sketch_desc {
     sketch_diag  diag;               /* AFFD, AFJL, DENSE                                       */
     uint64_t     block;              /* AFFD, AFJL, FJL, SRHT: L, power of two >= d (FJL: any); 0: default; cut to the next power of two of n */
     uint32_t     nnz;                /* SJLT: nonzeros per input coordinate; FJL: per row and block */
-    uint32_t     keep_random;        /* AFFD, AFJL: 1: the plan keeps its diagonals (4 bytes times N L, AFJL N d, for speed), same S */
+    uint32_t     keep_random;        /* AFFD, AFJL: 1: the plan keeps its Gaussian diagonals (2 bytes times N L, AFJL N d, for speed), same S */
     uint32_t     check_finite;       /* 1: NaN or Inf in an input (f64: also what rounds to Inf in f32) is E_NONFINITE, at one more read of it; 0: they propagate */
     sketch_scale scale;
     sketch_isa   isa;                /* force a code path; E_UNSUPPORTED if the CPU lacks it    */
@@ -572,12 +573,12 @@ SKETCH_INLINE sketch_status sketch_tda_topk(const sketch_store *store, const flo
                                             sketch_order order, size_t k, sketch_hit *hits, const sketch_tda_options *opt /* NULL ok */) {
     /* hits[nq,k]: for each query the k best committed rows of the store, best first: the most helpful (SKETCH_HIGHEST) or the most harmful
        (SKETCH_LOWEST) examples. Ties go to the smaller id. Fewer than k rows (or rows with score NaN): the rest are { UINT64_MAX, NaN }. An id
-       that was appended twice is found twice. One pass over the mapped files, in tiles of 1024 rows and 8 queries: no nq x N matrix.
+       that was appended twice is found twice. One pass over the mapped files, in tiles of up to 1024 rows and 64 queries (8192 scores): no nq x N matrix.
        Errors: E_ARG, E_SIZE (d is not the store's, nq k too large): all hits empty. E_CALLBACK (progress returned nonzero) and errors of
        sketch_store_rows: the best of the rows seen so far, sorted. nq = 0 or k = 0: nothing to do.
        Cost: nq N d multiply-adds (the store read once for each call) and, for rows in random order, about nq k log(N/k) heap moves. */
-    enum { SKI_ROWS = 1024, SKI_QUERIES = 8 };
-    float  scores[SKI_QUERIES * SKI_ROWS];                              /* 32 KiB */
+    enum { SKI_ROWS = 1024, SKI_QUERIES = 64, SKI_SCORES = 8192 };
+    float  scores[SKI_SCORES];                                          /* 32 KiB */
     double norms[SKI_ROWS];
     uint64_t total, done;
     size_t i, j;
@@ -600,7 +601,7 @@ SKETCH_INLINE sketch_status sketch_tda_topk(const sketch_store *store, const flo
         if (st == SKETCH_OK && run == 0) st = SKETCH_E_FORMAT;          /* cannot be; but it must not hang */
         for (at = 0; at < run && st == SKETCH_OK; at += m) {
             const float *t = rows + (size_t)at * d;
-            size_t nt = run - at < SKI_ROWS ? (size_t)(run - at) : (size_t)SKI_ROWS, qi, nqi;
+            size_t most = nq < SKI_SCORES / SKI_ROWS ? (size_t)SKI_ROWS : SKI_SCORES / (nq < SKI_QUERIES ? nq : (size_t)SKI_QUERIES), nt = run - at < most ? (size_t)(run - at) : most, qi, nqi;
             m = nt;
             if (metric == SKETCH_COSINE) ski_tda_norms(t, nt, d, norms);
             for (qi = 0; qi < nq && st == SKETCH_OK; qi += nqi) {
@@ -609,9 +610,13 @@ SKETCH_INLINE sketch_status sketch_tda_topk(const sketch_store *store, const flo
                 if (st != SKETCH_OK) break;
                 if (metric == SKETCH_COSINE) ski_tda_cosine(q + qi * d, nqi, t, norms, nt, d, scores, nt);
                 for (i = 0; i < nqi; i++) {
+                    sketch_hit *heap = hits + (qi + i) * k;
                     size_t count = k;
-                    for (j = 0; j < nt; j++)
-                        (void)sketch_topk_push(hits + (qi + i) * k, k, &count, ids[(size_t)at + j], scores[i * nt + j], order);
+                    for (j = 0; j < nt; j++) {
+                        float s = scores[i * nt + j], worst = heap[0].score;        /* NaN while there are empty hits */
+                        if (order == SKETCH_HIGHEST ? s < worst : s > worst) continue;
+                        (void)sketch_topk_push(heap, k, &count, ids[(size_t)at + j], s, order);
+                    }
                 }
             }
             if (st == SKETCH_OK) {
@@ -1049,9 +1054,16 @@ SKETCH_INLINE sketch_status sketch_advise_d(const float *q, size_t nq, const flo
 #endif
 
 #if defined(__GNUC__) || defined(__clang__)
-#  define SKI_PREFETCH(p) __builtin_prefetch(p)
+#  define SKI_PREFETCH(p)    __builtin_prefetch(p)
+#  define SKI_PREFETCH_L2(p) __builtin_prefetch(p, 0, 2)
 #else
-#  define SKI_PREFETCH(p) ((void)0)
+#  define SKI_PREFETCH(p)    ((void)0)
+#  define SKI_PREFETCH_L2(p) ((void)0)
+#endif
+#if defined(__GNUC__) || defined(__clang__)
+#  define SKI_ALWAYS static inline __attribute__((always_inline))
+#else
+#  define SKI_ALWAYS static inline
 #endif
 #define SKI_MIN(a, b) ((a) < (b) ? (a) : (b))
 #define SKI_MAX(a, b) ((a) > (b) ? (a) : (b))
@@ -1160,27 +1172,27 @@ static uint32_t ski_word(const ski_rng *r, uint64_t m) {
 
 static uint32_t ski_below(uint32_t w, uint64_t k) { return (uint32_t)((uint64_t)w * k >> 32); }   /* k <= 2^32 */
 
-/* Normal magnitude of v = h|1 in [2^e, 2^(e+1)): a cubic in v for each octave e of the tail probability. Fitted to minimise the KS distance,
-   lowest 16 cells at their conditional root mean square, scaled to unit variance. A 16-entry table is one register permute on AVX-512,
-   two and a blend on AVX2; with quadratics the KS distance was 7e-4. */
-static const float ski_normal_table[4][17] = {       /* c_k[e] at [k][e]; entry 16 repeats entry 0, so that vectors can start at e = 1 */
-    { 4.39245367f, 4.08064795f, 4.16224194f, 4.19762945f, 4.0393734f, 3.874511f, 3.70344377f, 3.5250442f,
-      3.33828044f, 3.14270067f, 2.93652511f, 2.71809316f, 2.48532677f, 2.23563647f, 1.966115f, 1.68313241f, 4.39245367f },
-    { 0.0f, 0.0f, -0.0409811325f, -0.0618017092f, -0.0322911628f, -0.0168501548f, -0.00882422738f, -0.00463831797f,
-      -0.00244522281f, -0.00130032492f, -0.000696762523f, -0.000377010641f, -0.000206619108f, -0.000115198352f, -6.58093122e-05f, -3.96682044e-05f, 0.0f },
-    { 0.0f, 0.0f, 0.0f, 0.00254604314f, 0.000666927779f, 0.000173662134f, 4.5332381e-05f, 1.18629205e-05f,
-      3.09518623e-06f, 8.17450371e-07f, 2.17031157e-07f, 5.79798929e-08f, 1.55968305e-08f, 4.223359e-09f, 1.14840826e-09f, 3.28664235e-10f, 0.0f },
-    { 0.0f, 0.0f, 0.0f, -4.69657425e-05f, -6.16638226e-06f, -8.02734007e-07f, -1.0471522e-07f, -1.36886138e-08f,
-      -1.77148918e-09f, -2.33657899e-10f, -3.09777898e-11f, -4.1326313e-12f, -5.55517167e-13f, -7.54233712e-14f, -1.04714363e-14f, -1.75929071e-15f, 0.0f },
+/* Normal magnitude of m < 2^15: a cubic in m for each octave [2^e, 2^(e+1)) of the tail probability (m = 0: that of e = 1). Fitted to minimise the KS distance, lowest 16 cells at
+   their conditional root mean square, scaled to unit variance. A 16-entry table is one register permute on AVX-512, two and a blend on AVX2; with quadratics the KS distance was 7e-4.
+   Four tables of 4 bits each, added up, would cost half as much, but the best found has a KS distance of 2.6e-4, with a quintic on top. */
+static const float ski_normal_table[4][16] = {       /* c_k at [k][(e + 15) % 16]: a float's exponent field, e + 127, is the index */
+    { 4.39245367f, 4.13832664f, 4.00774288f, 3.85783362f, 3.69466472f, 3.52041769f, 3.33583832f, 3.14140105f,
+      2.93582845f, 2.71771622f, 2.48512006f, 2.23552132f, 1.96604919f, 1.68309271f, 0.0f, 4.08064795f },
+    { -0.307956308f, -0.113701038f, -0.0619516112f, -0.0330104791f, -0.017467754f, -0.00922926608f, -0.00487807533f, -0.00259738136f,
+      -0.00139265705f, -0.000753789383f, -0.000413175847f, -0.00023037981f, -0.000131614026f, -7.93350919e-05f, 0.0f, 0.0f },
+    { 0.0451988131f, 0.00962058362f, 0.00259371451f, 0.000685015752f, 0.000180072937f, 4.72874199e-05f, 1.23594873e-05f, 3.26699751e-06f,
+      8.67752874e-07f, 2.31869976e-07f, 6.23806571e-08f, 1.689253e-08f, 4.59350735e-09f, 1.31463584e-09f, 0.0f, 0.0f },
+    { 0.0f, -0.00037572594f, -4.93310581e-05f, -6.42187206e-06f, -8.37721757e-07f, -1.0950891e-07f, -1.41719134e-08f, -1.86926319e-09f,
+      -2.47822318e-10f, -3.30610504e-11f, -4.44413733e-12f, -6.03386969e-13f, -8.37714907e-14f, -1.40743257e-14f, 0.0f, 0.0f },
 };
 
-static float ski_normal_of(uint32_t h) {       /* h: 16 bits */
-    uint32_t v = h | 1, e = ski_log2(v);
-    float f = (float)v, r = ski_normal_table[3][e] * f;
-    r = r + ski_normal_table[2][e]; r = r * f;
-    r = r + ski_normal_table[1][e]; r = r * f;
-    r = r + ski_normal_table[0][e];
-    return h & 1 ? -r : r;
+/* Fused: a*b is exact in f64, and rounding the sum twice gives what one rounding does for all of the 32,768 m. */
+static float ski_fma(float a, float b, float c) { return (float)((double)a * (double)b + (double)c); }
+static float ski_normal_of(uint32_t h) {       /* h: 16 bits, sign and m */
+    uint32_t m = h & 32767u, i = m ? (ski_log2(m) + 15) % 16 : 0;
+    float f = (float)m, r = ski_fma(ski_normal_table[3][i], f, ski_normal_table[2][i]);
+    r = ski_fma(ski_fma(r, f, ski_normal_table[1][i]), f, ski_normal_table[0][i]);
+    return h & 32768u ? -r : r;
 }
 static float ski_normal_at(const ski_rng *r, uint64_t i) {
     uint32_t w = ski_word(r, 16 * (i / 32) + i % 16);
@@ -1221,13 +1233,22 @@ static uint16_t ski_bf16_of_f32(float f) {
    The kernels of one instruction set. Their bodies are at the end of the file (>>kernels), written once and compiled once for each of
    the vocabularies below by including this file again. All pointers may be unaligned; sizes are in elements. */
 #define SKI_WHT_LEAF ((size_t)4096)      /* floats, 16 KiB, well inside an L1: transforms up to it go level by level, longer ones part by part */
+#define SKI_WHT_FAR ((size_t)1 << 26)    /* floats, 256 MiB: from here on the top six levels go by strips */
+#define SKI_DIRECT 64u                   /* AFJL: rows kept at most without a transform of the leading factor */
+#define SKI_GROUPS 4u                    /* groups of 8 rows that are added up at once there */
+#define SKI_PART ((size_t)4096 + 64)      /* what lies between such parts of a block of 2^15, so that its 8 parts do not share the sets of an L1 */
 typedef struct ski_kernels {
     sketch_isa isa;
     void (*words)(uint32_t out[64], const ski_rng *r, uint64_t group);           /* W(64 group .. 64 group + 63) */
     void (*signs)(const float *x, float *out, uint64_t i0, size_t n, const ski_rng *r); /* out[j] = Sign(i0+j) x[j]; out may be x */
     void (*normals)(float *out, uint64_t i0, size_t n, const ski_rng *r);        /* out[j] = Normal(i0+j) */
     void (*wht)(float *x, size_t n, size_t h0);                                   /* the levels of stride h0 and up: 1, all; min(n, SKI_WHT_LEAF), what is left when those parts are done */
-    void (*wht_top)(float *x, size_t rows, size_t h, size_t c0, size_t c1);      /* the levels of stride h and up, rows <= 256 rows of h, columns c0 .. c1 (multiples of 32) */
+    void (*wht_top)(float *x, size_t h, size_t c0, size_t c1);                   /* the levels of stride h and up of 64 rows of h, columns c0 .. c1 (multiples of 128) */
+    void (*hb)(const float *x, float *out, uint64_t i0, size_t n, const ski_rng *r);   /* out = H B x, n <= SKI_WHT_LEAF, i0 a multiple of n; out may be x */
+    void (*fold)(const float *x, const float *g, float *const acc[8]);           /* the last three levels of a block of 2^15, times g, added up */
+    void (*normals_of)(float *out, const uint16_t *h, size_t n);                 /* the normals of these 16-bit numbers */
+    void (*lead8)(const float *x, uint64_t i0, const ski_rng *r, size_t ng, size_t nq, const uint8_t *sel, float (*sign)[SKI_DIRECT], float *out);    /* rows of 1024 into AFJL's kept rows */
+    void (*lead8_t)(float *x, uint64_t i0, const ski_rng *r, size_t ng, size_t nq, const uint8_t *sel, float (*sign)[SKI_DIRECT], const float *in);
     void (*muladd)(float *acc, const float *a, const float *g, size_t n);        /* acc += a*g, rounded twice */
     void (*mul)(float *out, const float *a, const float *g, size_t n);
     void (*axpy)(float *acc, const float *a, float s, size_t n);                 /* acc += s*a, rounded twice */
@@ -1352,7 +1373,7 @@ SKETCH_API sketch_status sketch_selftest(sketch_isa isa) {
     k->mul(y + 64, y + 64, y + 128, 35);                       /* the vector unit may flush where the scalar one does not */
     for (i = 0; i < 35; i++) if (y[i] != 0.00048828125f || ski_bits_of_f32(y[64 + i]) != 0x00400000u) return SKETCH_E_STATE;
     for (i = 0; i < 65536; i += 131) hash = (hash ^ ski_bits_of_f32(ski_normal_of((uint32_t)i))) * 16777619u;
-    if (hash != 0xf4844cfeu) return SKETCH_E_STATE;            /* FNV-1a over words: the normals' bits, known in advance */
+    if (hash != 0xf27e729du) return SKETCH_E_STATE;            /* FNV-1a over words: the normals' bits, known in advance */
     ski_philox(c, 0, 0);
     if (memcmp(c, known, sizeof c)) return SKETCH_E_STATE;
     g = ski_rng_make(0x123456789abcdef0u, SKETCH_AFFD, SKI_DIAG, 3);
@@ -1391,17 +1412,21 @@ struct sketch_plan {
     const ski_kernels *k;
     uint64_t L, N;                  /* block length, number of blocks (QK: slab, slabs) */
     size_t   trailing, lead;        /* L = lead * trailing, trailing <= 1024: rows of the block */
-    size_t   acc_len;               /* floats that a run of blocks is summed in */
+    size_t   acc_len, acc_row;      /* floats that a run of blocks is summed in; AFFD: from row to row there */
+    size_t   rows;                  /* AFJL: rows of 1024 that are kept */
+    size_t   buf_len;               /* a block's buffer: L, or (folds) a little more; input that must be copied lies at its end */
+    int      folds;                 /* AFFD: the last levels, G and the sums in one pass */
     size_t   d;
     uint32_t chunks, nfac;          /* leaves of the summation tree; Kronecker factors of the permutation, f = 0 trailing */
-    int      direct;                /* AFJL: few rows of the leading factor are kept: signed sums, no length-L transform */
+    int      direct;                /* AFJL: few rows of the leading factor are kept: signed sums of rows, no length-L transform */
     size_t   b[3], r[3], r3p;       /* QK: factor sizes, rows kept, r[2] rounded up to a vector */
     float    c;                     /* everything that multiplies y (and S^T y), once */
     size_t   batch;                 /* vectors in flight at most */
     size_t   row_floats, aux_floats, idx_words, z_floats;
-    size_t   bytes, perm_at, table_at, table_floats, diag_at, diag_floats;    /* in bytes from the plan's start */
+    size_t   bytes, perm_at, table_at, table_floats, diag_at, diag_words;    /* in bytes from the plan's start */
     const uint16_t *perm, *inv;     /* [nfac][1024] */
-    const float *table, *diag;      /* Haar factors or Hartley cosines; kept diagonals */
+    const float *table;             /* Haar factors or Hartley cosines */
+    const uint16_t *diag;           /* kept diagonals: the 16 random bits of each normal */
 };
 
 static size_t ski_round_up(size_t x, size_t m) { return (x + m - 1) / m * m; }
@@ -1522,7 +1547,7 @@ static sketch_status ski_setup(const sketch_desc *q, sketch_plan *p) {
 
     /* block length */
     t = ski_pow2_at_least(n);
-    L = SKI_MIN((uint64_t)1 << (q->precond ? 12 : 15), t);     /* F, Q: a leading factor that is not flat loses coordinates where few of its rows are kept
+    L = SKI_MIN((uint64_t)1 << (q->precond ? 12 : q->algo == SKETCH_AFJL ? 17 : 15), t);     /* F, Q: a leading factor that is not flat loses coordinates where few of its rows are kept
                                                                   (one coordinate, d = 1024: spread AFFD-Q 0.35, AFJL-F 0.63 at 2^15; 0.08, 0.05 at 2^12) */
     if (q->algo == SKETCH_QK) {
         uint64_t b[3], r[3] = { 0, 0, 0 };
@@ -1560,7 +1585,9 @@ static sketch_status ski_setup(const sketch_desc *q, sketch_plan *p) {
     l2 = ski_log2(L);
     p->trailing = (size_t)SKI_MIN(L, SKI_TRAILING);
     p->lead = (size_t)(L / p->trailing);
-    p->row_floats = 2 * SKI_TRAILING;
+    p->row_floats = SKI_WHT_LEAF;
+    p->buf_len = (size_t)L;
+    p->acc_row = p->trailing;
     p->batch = q->algo == SKETCH_QK ? 1 : (size_t)SKI_MAX(1, SKI_MIN(SKI_MAX_BATCH, ((uint64_t)1 << 18) / L));
     for (p->chunks = 1; p->chunks < 64 && p->N / (2 * p->chunks) >= 8;) p->chunks *= 2;
 
@@ -1585,18 +1612,21 @@ static sketch_status ski_setup(const sketch_desc *q, sketch_plan *p) {
         if (q->algo == SKETCH_AFFD) {
             p->acc_len = q->precond ? (size_t)L : (size_t)SKI_MAX(ski_pow2_at_least(d), p->trailing);
             p->z_floats = p->acc_len;
+            p->folds = !q->precond && q->diag == SKETCH_GAUSSIAN && L == 8 * SKI_WHT_LEAF;
+            if (p->folds) { p->buf_len = 7 * SKI_PART + SKI_WHT_LEAF; p->acc_row += 16; p->acc_len = p->acc_len / p->trailing * p->acc_row; }
             if (!q->precond) norm = 1.0 / (double)L;                  /* two transforms */
             else if (q->precond == SKETCH_PRECOND_F) norm = 1.0 / (double)L;
         } else {
-            uint64_t rows = (d + p->trailing - 1) / p->trailing;
+            p->rows = (p->d + p->trailing - 1) / p->trailing;
+            p->acc_len = p->z_floats = p->rows * p->trailing;
             if (q->precond != SKETCH_PRECOND_Q) norm = 1.0 / sqrt((double)L);
-            p->direct = !q->precond && rows <= 8 && rows < p->lead;
-            if (p->direct) p->aux_floats = (size_t)rows * p->trailing;
+            p->direct = !q->precond && p->lead >= 8 && p->rows <= SKI_DIRECT && 2 * p->rows <= p->lead;
+            if (p->direct) p->aux_floats = p->rows * (SKI_TRAILING + 16);
         }
         iso = sqrt((double)L / (double)d);
-        if (q->keep_random) {
-            if (ski_mul_overflows(p->N, q->algo == SKETCH_AFFD ? L : d, &need) || need > limit) return SKETCH_E_SIZE;
-            p->diag_floats = (size_t)need;
+        if (q->keep_random && q->diag == SKETCH_GAUSSIAN) {            /* signs are drawn faster than read */
+            if (ski_mul_overflows(p->N, q->algo == SKETCH_AFFD ? L : p->acc_len, &need) || need > limit) return SKETCH_E_SIZE;
+            p->diag_words = (size_t)need;
         }
         break;
     case SKETCH_SRHT:
@@ -1637,7 +1667,7 @@ static sketch_status ski_setup(const sketch_desc *q, sketch_plan *p) {
     t = ski_round_up(sizeof *p, 64);
     p->perm_at = (size_t)t;  t += ski_round_up((size_t)p->nfac * 2 * SKI_TRAILING * sizeof(uint16_t), 64);
     p->table_at = (size_t)t; t += ski_round_up(p->table_floats * sizeof(float), 64);
-    p->diag_at = (size_t)t;  t += (uint64_t)ski_round_up(p->diag_floats, 16) * sizeof(float);
+    p->diag_at = (size_t)t;  t += (uint64_t)ski_round_up(p->diag_words, 32) * sizeof(uint16_t);
     p->bytes = (size_t)t;
 
     p->info.n = n; p->info.d = d;
@@ -1658,6 +1688,7 @@ typedef struct ski_slot {
     float *buf, *acc, *tree, *row, *aux;
     uint32_t *idx;
     const float *x[SKI_MAX_BATCH];       /* the block of each vector, L floats (dense, SJLT: as many as there are) */
+    const float *next;                   /* where the first vector's next block will be read in place, else NULL: to fetch ahead */
     uint64_t chunk_end;                   /* first block past the open chunk */
     uint32_t chunk, first_chunk, top;     /* open chunk; where the run began; entries in the tree */
     int      open;                        /* acc holds something */
@@ -1693,7 +1724,7 @@ static int ski_layout_of(const sketch_plan *p, size_t max_batch, ski_layout *o) 
     o->levels = (size_t)ski_log2(p->chunks) + 1;
 #define SKI_PLUS(a, b, c) do { if (ski_mul_overflows((a), (b), &part) || ski_mul_overflows(part, (c), &part) || part > UINT64_MAX / 4 - floats) return 0; \
                                floats += (part + 15) / 16 * 16; } while (0)
-    SKI_PLUS(o->nb, p->L, 1);
+    SKI_PLUS(o->nb, p->buf_len, 1);
     SKI_PLUS(o->nb, p->acc_len, 1);
     SKI_PLUS(o->nb, p->d, o->levels);
     SKI_PLUS(p->row_floats, 1, 1);
@@ -1801,18 +1832,15 @@ static void ski_permutation(const sketch_plan *p, const ski_rng *g, uint64_t m0,
     }
 }
 
-static const float *ski_diag_row(const sketch_plan *p, uint64_t i0, size_t n, float *row) {    /* G at global coordinates i0 .. i0 + n - 1 */
+static size_t ski_diag_block(const sketch_plan *p) { return p->desc.algo == SKETCH_AFJL ? p->acc_len : (size_t)p->L; }    /* entries of G in use in a block */
+static void ski_diag(const sketch_plan *p, uint64_t i0, size_t n, float *row) {    /* row[n] = G at coordinates i0 ... of one block */
     ski_rng g = ski_rng_make(p->desc.seed, p->desc.algo, SKI_DIAG, 0);
-    if (p->diag) {
-        uint64_t b = i0 / p->L, j = i0 % p->L;
-        return p->diag + b * (p->desc.algo == SKETCH_AFFD ? p->L : p->d) + j;
-    }
-    if (p->desc.diag == SKETCH_RADEMACHER) {
+    if (p->diag) p->k->normals_of(row, p->diag + i0 / p->L * ski_diag_block(p) + i0 % p->L, n);
+    else if (p->desc.diag == SKETCH_RADEMACHER) {
         size_t j;
         for (j = 0; j < n; j++) row[j] = 1.0f;
         p->k->signs(row, row, i0, n, &g);
     } else p->k->normals(row, i0, n, &g);
-    return row;
 }
 
 static sketch_status ski_fill(sketch_plan *p) {        /* the tables */
@@ -1841,11 +1869,18 @@ static sketch_status ski_fill(sketch_plan *p) {        /* the tables */
         if (st == SKETCH_OK) st = ski_haar_table(p, 1, p->r[1], p->b[1], q2, p->b[1], q2t, p->r[1]);
         if (st == SKETCH_OK) st = ski_haar_table(p, 2, p->r[2], p->b[2], q3, p->b[2], q3t, p->r3p);
     }
-    if (p->diag_floats && st == SKETCH_OK) {
-        float *diag = (float *)(void *)((char *)p + p->diag_at);
-        size_t each = p->desc.algo == SKETCH_AFFD ? (size_t)p->L : p->d;
+    if (p->diag_words && st == SKETCH_OK) {
+        uint16_t *diag = (uint16_t *)(void *)((char *)p + p->diag_at);
+        ski_rng g = ski_rng_make(p->desc.seed, p->desc.algo, SKI_DIAG, 0);
+        size_t each = ski_diag_block(p), j;
         uint64_t b;
-        for (b = 0; b < p->N; b++) (void)ski_diag_row(p, b * p->L, each, diag + b * each);
+        for (b = 0; b < p->N; b++)
+            for (j = 0; j < each; j++) {
+                uint64_t i = b * p->L + j;
+                uint32_t w[64];
+                if (j == 0 || i % 128 == 0) p->k->words(w, &g, i / 128);
+                diag[b * each + j] = (uint16_t)(w[i / 32 % 4 * 16 + i % 16] >> i / 16 % 2 * 16);
+            }
         p->diag = diag;
     }
     return st;
@@ -1928,7 +1963,7 @@ SKETCH_API sketch_status sketch_work_create(const sketch_plan *plan, size_t max_
     for (i = 0; i < o.nslots; i++) {
         ski_slot *s = &w->slots[i];
         float *f = (float *)(void *)at;
-        s->buf = f;  f += ski_round_up(o.nb * (size_t)plan->L, 16);
+        s->buf = f;  f += ski_round_up(o.nb * plan->buf_len, 16);
         s->acc = f;  f += ski_round_up(o.nb * plan->acc_len, 16);
         s->tree = f; f += ski_round_up(o.nb * plan->d * o.levels, 16);
         s->row = f;  f += ski_round_up(plan->row_floats, 16);
@@ -2003,10 +2038,7 @@ static void ski_signs(const sketch_plan *p, const float *x, float *out, uint64_t
 static void ski_hb(const sketch_plan *p, const float *x, float *out, uint64_t b) {      /* H B x: signs and the low levels while a part is in L1 */
     ski_rng g = ski_rng_make(p->desc.seed, p->desc.algo, SKI_SIGN, 0);
     size_t L = (size_t)p->L, part = SKI_MIN(L, SKI_WHT_LEAF), i;
-    for (i = 0; i < L; i += part) {
-        p->k->signs(x + i, out + i, b * p->L + i, part, &g);
-        p->k->wht(out + i, part, 1);
-    }
+    for (i = 0; i < L; i += part) p->k->hb(x + i, out + i, b * p->L + i, part, &g);
     p->k->wht(out, L, part);
 }
 static void ski_t1(const sketch_plan *p, const float *x, float *out, uint64_t b, float *aux) {     /* T1 x, with B */
@@ -2023,81 +2055,138 @@ static void ski_t1_t(const sketch_plan *p, float *x, uint64_t b, float *aux) {
 /* AFFD: sqrt(L/d) R_d T2 P G T1 B. Schioppa 2024, eq. 6, Theorem 3.2. With T = H only the first acc_len rows of the last transform are wanted, and those see the leading
    index only through its low bits: rows of G H B x are added up by target row as they come (SPEC fact 2), and the permutation inside a row and the last transform,
    the same for all blocks, wait for the chunk's end. So a block costs L log L + 2L, and d log d is paid once a chunk. Worst input: none known. */
+static const float *ski_diag_row(const sketch_plan *p, ski_slot *s, uint64_t b, size_t j) {     /* row j of G_b; rows are asked for in order and made four at a time: 4096 signs are one draw */
+    size_t t = p->trailing, span = SKI_MIN((size_t)p->L, p->row_floats), at = j * t % span;
+    if (at == 0) ski_diag(p, b * p->L + j * t, span, s->row);
+    return s->row + at;
+}
 static void ski_affd(const sketch_plan *p, ski_slot *s, uint64_t b, size_t nb) {
-    size_t L = (size_t)p->L, t = p->trailing, j, v, targets = p->acc_len / t;
-    for (v = 0; v < nb; v++) ski_t1(p, s->x[v], s->buf + v * L, b, s->aux);
+    size_t L = (size_t)p->L, t = p->trailing, j, k, c, v, targets = p->acc_len / p->acc_row;
+    if (p->folds) {                              /* L = 2^15: eight parts; their last three levels, G and the sums in one pass */
+        ski_rng g = ski_rng_make(p->desc.seed, p->desc.algo, SKI_SIGN, 0);
+        for (v = 0; v < nb; v++)
+            for (k = 0; k < 8; k++) p->k->hb(s->x[v] + k * SKI_WHT_LEAF, s->buf + v * p->buf_len + k * SKI_PART, b * L + k * SKI_WHT_LEAF, SKI_WHT_LEAF, &g);
+        for (j = 0; j < 4; j++)
+            for (c = 0; c < t; c += 256) {
+                float *to[8];
+                for (k = 0; k < 8; k++) {
+                    if (nb == 1 && s->next) {    /* the next block, a few lines at a time while normals are made: all at once they would wait for each other */
+                        const float *ahead = s->next + (4 * k + j) * t + c;
+                        size_t q;
+                        for (q = 0; q < 256; q += 16) SKI_PREFETCH_L2(ahead + q);
+                    }
+                    ski_diag(p, b * L + (4 * k + j) * t + c, 256, s->row + k * 256);
+                }
+                for (v = 0; v < nb; v++) {
+                    for (k = 0; k < 8; k++) to[k] = s->acc + v * p->acc_len + ski_lead(p, p->inv, 4 * k + j) % targets * p->acc_row + c;
+                    p->k->fold(s->buf + v * p->buf_len + j * t + c, s->row, to);
+                }
+            }
+        return;
+    }
+    for (v = 0; v < nb; v++) ski_t1(p, s->x[v], s->buf + v * p->buf_len, b, s->aux);
     for (j = 0; j < p->lead; j++) {
         size_t to = p->desc.precond ? j : ski_lead(p, p->inv, j) % targets;
-        const float *g = ski_diag_row(p, b * p->L + j * t, t, s->row);
-        for (v = 0; v < nb; v++) p->k->muladd(s->acc + v * p->acc_len + to * t, s->buf + v * L + j * t, g, t);
+        const float *g = ski_diag_row(p, s, b, j);
+        for (v = 0; v < nb; v++) p->k->muladd(s->acc + v * p->acc_len + to * p->acc_row, s->buf + v * p->buf_len + j * t, g, t);
     }
 }
 static void ski_affd_finish(const sketch_plan *p, ski_slot *s, const float *acc, float *y) {
-    size_t q, c, t = p->trailing;
+    size_t q, c, t = p->trailing, rows = p->acc_len / p->acc_row;
     float *u = s->buf;
-    for (q = 0; q < p->acc_len / t; q++) {
-        const float *from = acc + (p->desc.precond ? ski_lead(p, p->perm, q) : q) * t;
+    for (q = 0; q < rows; q++) {
+        const float *from = acc + (p->desc.precond ? ski_lead(p, p->perm, q) : q) * p->acc_row;
         for (c = 0; c < t; c++) u[q * t + c] = from[p->perm[c]];
     }
-    if (p->desc.precond) ski_precond(p, u, 1, 0, s->aux); else p->k->wht(u, p->acc_len, 1);
+    if (p->desc.precond) ski_precond(p, u, 1, 0, s->aux); else p->k->wht(u, rows * t, 1);
     p->k->scale(y, u, p->c, p->d);
 }
 static void ski_affd_begin_t(const sketch_plan *p, ski_slot *s, const float *y, float *z) {
-    size_t q, c, t = p->trailing;
+    size_t q, c, t = p->trailing, rows = p->acc_len / p->acc_row;
     float *u = s->buf;
-    memset(u, 0, p->acc_len * sizeof(float));
+    memset(u, 0, rows * t * sizeof(float));
     p->k->scale(u, y, p->c, p->d);
-    if (p->desc.precond) ski_precond(p, u, 1, 1, s->aux); else p->k->wht(u, p->acc_len, 1);
-    for (q = 0; q < p->acc_len / t; q++) {
+    if (p->desc.precond) ski_precond(p, u, 1, 1, s->aux); else p->k->wht(u, rows * t, 1);
+    for (q = 0; q < rows; q++) {
         float *to = z + (p->desc.precond ? ski_lead(p, p->perm, q) : q) * t;
         for (c = 0; c < t; c++) to[p->perm[c]] = u[q * t + c];
     }
 }
 static void ski_affd_t(const sketch_plan *p, ski_slot *s, const float *z, uint64_t b, float *x) {
-    size_t t = p->trailing, j, targets = p->acc_len / t;
+    size_t t = p->trailing, j, targets = p->acc_len / p->acc_row;
     for (j = 0; j < p->lead; j++) {
         size_t from = p->desc.precond ? j : ski_lead(p, p->inv, j) % targets;
-        p->k->mul(x + j * t, z + from * t, ski_diag_row(p, b * p->L + j * t, t, s->row), t);
+        p->k->mul(x + j * t, z + from * t, ski_diag_row(p, s, b, j), t);
     }
     ski_t1_t(p, x, b, s->aux);
 }
 
-/* AFJL: sqrt(L/d) R_d G P T1 B. Schioppa 2024, eq. 7; no theorem. With H and few rows kept, row pi(q) of the leading factor is a signed sum of the block's rows: no
-   transform of length L, one of length 1024 for each kept row. Worst input: e_i + e_j, i = j mod 1024, in one block. */
+/* AFJL: sqrt(L/d) R_d P G T1 B, G on the kept rows only. Schioppa 2024, eq. 7 (P and an i.i.d. diagonal commute); no theorem. With H and few rows kept, the kept rows of the
+   leading factor are signed sums of the block's rows: in groups of 8 rows, which one transform of length 8 serves for all; then one transform of 1024 for each kept row, so that
+   x is read once. The permutation inside rows waits for the chunk's end. Worst input: e_i + e_j, i = j mod 1024, in one block. */
+static size_t ski_afjl_signs(const sketch_plan *p, size_t row0, uint8_t sel[SKI_DIRECT], float sign[SKI_GROUPS][SKI_DIRECT]) {     /* of the groups at row0; how many */
+    size_t q, g, ng = SKI_MIN((p->lead - row0) / 8, (size_t)SKI_GROUPS);
+    for (q = 0; q < p->rows; q++) {
+        size_t row = ski_lead(p, p->perm, q);
+        sel[q] = (uint8_t)(row % 8);
+        for (g = 0; g < ng; g++) sign[g][q] = ski_odd(row & (row0 + 8 * g)) ? -1.0f : 1.0f;
+    }
+    return ng;
+}
 static void ski_afjl(const sketch_plan *p, ski_slot *s, uint64_t b, size_t nb) {
-    size_t L = (size_t)p->L, t = p->trailing, rows = (p->d + t - 1) / t, q, j, c, v;
+    size_t L = (size_t)p->L, t = p->trailing, q, v;
+    ski_rng g = ski_rng_make(p->desc.seed, p->desc.algo, SKI_SIGN, 0);
     for (v = 0; v < nb; v++) {
         float *u = s->buf + v * L;
         if (p->direct) {
-            ski_signs(p, s->x[v], u, b);
-            memset(s->aux, 0, rows * t * sizeof(float));
-            for (q = 0; q < rows; q++) {
-                size_t row = ski_lead(p, p->perm, q);
-                for (j = 0; j < p->lead; j++) (ski_odd(row & j) ? p->k->sub : p->k->add)(s->aux + q * t, u + j * t, t);
-                p->k->wht(s->aux + q * t, t, 1);
+            uint8_t sel[SKI_DIRECT];
+            float sign[SKI_GROUPS][SKI_DIRECT];
+            size_t j, ng;
+            memset(s->aux, 0, p->aux_floats * sizeof(float));
+            for (j = 0; j < p->lead; j += 8 * ng) {
+                ng = ski_afjl_signs(p, j, sel, sign);
+                p->k->lead8(s->x[v] + j * t, b * L + j * t, &g, ng, p->rows, sel, sign, s->aux);
             }
-            memcpy(u, s->aux, rows * t * sizeof(float));
+            for (q = 0; q < p->rows; q++) {
+                p->k->wht(s->aux + q * (t + 16), t, 1);
+                memcpy(u + q * t, s->aux + q * (t + 16), t * sizeof(float));
+            }
         } else ski_t1(p, s->x[v], u, b, s->aux);
     }
-    for (q = 0; q < rows; q++) {
-        size_t n = SKI_MIN(t, p->d - q * t), from = p->direct ? q : ski_lead(p, p->perm, q);
-        const float *g = ski_diag_row(p, b * p->L + q * t, n, s->row);
-        for (v = 0; v < nb; v++) {
-            float *picked = s->row + SKI_TRAILING;
-            for (c = 0; c < n; c++) picked[c] = s->buf[v * L + from * t + p->perm[c]];
-            p->k->muladd(s->acc + v * p->acc_len + q * t, picked, g, n);
-        }
+    for (q = 0; q < p->rows; q++) {
+        size_t from = p->direct ? q : ski_lead(p, p->perm, q);
+        ski_diag(p, b * p->L + q * t, t, s->row);
+        for (v = 0; v < nb; v++) p->k->muladd(s->acc + v * p->acc_len + q * t, s->buf + v * L + from * t, s->row, t);
     }
 }
+static void ski_afjl_finish(const sketch_plan *p, const float *acc, float *y) {
+    size_t i;
+    for (i = 0; i < p->d; i++) y[i] = acc[i / p->trailing * p->trailing + p->perm[i % p->trailing]] * p->c;
+}
+static void ski_afjl_begin_t(const sketch_plan *p, const float *y, float *z) {
+    size_t i;
+    memset(z, 0, p->acc_len * sizeof(float));
+    for (i = 0; i < p->d; i++) z[i / p->trailing * p->trailing + p->perm[i % p->trailing]] = y[i] * p->c;
+}
 static void ski_afjl_t(const sketch_plan *p, ski_slot *s, const float *z, uint64_t b, float *x) {
-    size_t t = p->trailing, rows = (p->d + t - 1) / t, q, c;
-    memset(x, 0, (size_t)p->L * sizeof(float));
-    for (q = 0; q < rows; q++) {
-        size_t n = SKI_MIN(t, p->d - q * t), to = ski_lead(p, p->perm, q);
-        const float *g = ski_diag_row(p, b * p->L + q * t, n, s->row);
-        for (c = 0; c < n; c++) x[to * t + p->perm[c]] = g[c] * z[q * t + c];
+    size_t t = p->trailing, q, j;
+    if (!p->direct) memset(x, 0, (size_t)p->L * sizeof(float));
+    for (q = 0; q < p->rows; q++) {
+        float *to = p->direct ? s->aux + q * (t + 16) : x + ski_lead(p, p->perm, q) * t;
+        ski_diag(p, b * p->L + q * t, t, s->row);
+        p->k->mul(to, z + q * t, s->row, t);
+        if (p->direct) p->k->wht(to, t, 1);
     }
-    ski_t1_t(p, x, b, s->aux);
+    if (p->direct) {
+        ski_rng g = ski_rng_make(p->desc.seed, p->desc.algo, SKI_SIGN, 0);
+        uint8_t sel[SKI_DIRECT];
+        float sign[SKI_GROUPS][SKI_DIRECT];
+        size_t ng;
+        for (j = 0; j < p->lead; j += 8 * ng) {
+            ng = ski_afjl_signs(p, j, sel, sign);
+            p->k->lead8_t(x + j * t, b * p->L + j * t, &g, ng, p->rows, sel, sign, s->aux);
+        }
+    } else ski_t1_t(p, x, b, s->aux);
 }
 
 /* QK: sqrt(n'/d) (Q1 (x) Q2 (x) Q3). Schioppa 2024, eq. 8, Theorem 3.3. Slab a1 is a b2 x b3 matrix X: acc += Q1[:,a1] (x) (Q2 X Q3^T); the trailing factor keeps the smallest
@@ -2177,8 +2266,8 @@ static void ski_ffd(const sketch_plan *p, ski_slot *s, uint64_t b, size_t nb) {
     }
     for (j = 0; j < D; j += SKI_TRAILING) {
         size_t n = SKI_MIN(D - j, (size_t)SKI_TRAILING);
-        const float *g = ski_diag_row(p, b * p->L + j, n, s->row);
-        for (v = 0; v < nb; v++) p->k->mul(s->buf + v * D + j, s->buf + v * D + j, g, n);
+        ski_diag(p, b * p->L + j, n, s->row);
+        for (v = 0; v < nb; v++) p->k->mul(s->buf + v * D + j, s->buf + v * D + j, s->row, n);
     }
     for (v = 0; v < nb; v++) {
         for (i = 0; i < D; i++) s->aux[s->idx[i]] = s->buf[v * D + i];
@@ -2195,7 +2284,8 @@ static void ski_ffd_t(const sketch_plan *p, ski_slot *s, const float *z, uint64_
     for (i = 0; i < D; i++) x[i] = s->aux[s->idx[i]];
     for (j = 0; j < D; j += SKI_TRAILING) {
         size_t n = SKI_MIN(D - j, (size_t)SKI_TRAILING);
-        p->k->mul(x + j, x + j, ski_diag_row(p, b * p->L + j, n, s->row), n);
+        ski_diag(p, b * p->L + j, n, s->row);
+        p->k->mul(x + j, x + j, s->row, n);
     }
     p->k->wht(x, D, 1);
 }
@@ -2256,11 +2346,13 @@ static void ski_block(const sketch_plan *p, ski_slot *s, uint64_t b, size_t nb, 
 }
 static void ski_finish(const sketch_plan *p, ski_slot *s, const float *acc, float *y) {
     if (p->desc.algo == SKETCH_AFFD) ski_affd_finish(p, s, acc, y);
+    else if (p->desc.algo == SKETCH_AFJL) ski_afjl_finish(p, acc, y);
     else if (p->desc.algo == SKETCH_QK) ski_qk_finish(p, acc, y);
     else p->k->scale(y, acc, p->c, p->d);
 }
 static void ski_begin_t(const sketch_plan *p, ski_slot *s, const float *y, float *z) {
     if (p->desc.algo == SKETCH_AFFD) ski_affd_begin_t(p, s, y, z);
+    else if (p->desc.algo == SKETCH_AFJL) ski_afjl_begin_t(p, y, z);
     else if (p->desc.algo == SKETCH_QK) ski_qk_begin_t(p, y, z);
     else { memset(z, 0, p->z_floats * sizeof(float)); p->k->scale(z, y, p->c, p->d); }
 }
@@ -2376,7 +2468,9 @@ static float *ski_run(const ski_job *j, ski_slot *s, size_t sample, size_t nb, u
     ski_run_begin(s);
     for (; b < end; b++) {
         size_t v, count = 0;
-        for (v = 0; v < nb; v++) s->x[v] = ski_fetch(j, sample + v, b, s->buf + v * (size_t)p->L, &count, &here);
+        s->next = NULL;
+        for (v = 0; v < nb; v++) s->x[v] = ski_fetch(j, sample + v, b, s->buf + (v + 1) * p->buf_len - (size_t)p->L, &count, &here);
+        if (b + 1 < end && s->x[0] != s->buf + p->buf_len - (size_t)p->L) s->next = s->x[0] + p->L;
         ski_run_block(p, s, b, nb, count);
     }
     return ski_run_end(p, s, nb);
@@ -2499,21 +2593,23 @@ SKETCH_API sketch_status sketch_stream_begin(sketch_work *work, float *y) {
 SKETCH_API sketch_status sketch_stream_push(sketch_work *work, const void *x, sketch_dtype dtype, uint64_t count) {
     const sketch_plan *p;
     ski_slot *s;
+    float *buf;
     uint64_t done = 0;
     if (!work || (!x && count) || !ski_dtype_ok(dtype)) return SKETCH_E_ARG;
     if (!work->stream_y) return SKETCH_E_STATE;
-    p = work->plan; s = &work->slots[0];
+    p = work->plan; s = &work->slots[0]; buf = s->buf + p->buf_len - (size_t)p->L;
     if (count > p->desc.n - work->pushed) return SKETCH_E_SIZE;
     if (p->desc.check_finite && !ski_finite(x, 0, dtype, count)) { work->stream_y = NULL; return SKETCH_E_NONFINITE; }
     while (done < count) {
         uint64_t at = work->pushed % p->L, room = SKI_MIN(p->L - at, p->desc.n - work->pushed), take = SKI_MIN(room, count - done);
         const float *direct = NULL;
         if (take == p->L && dtype == SKETCH_F32) direct = (const float *)x + done;
-        else p->k->load(s->buf + at, x, done, dtype, (size_t)take);
+        else p->k->load(buf + at, x, done, dtype, (size_t)take);
         done += take; work->pushed += take;
         if (take == room) {
-            if (!direct) memset(s->buf + at + take, 0, (size_t)(p->L - at - take) * sizeof(float));
-            s->x[0] = direct ? direct : s->buf;
+            if (!direct) memset(buf + at + take, 0, (size_t)(p->L - at - take) * sizeof(float));
+            s->x[0] = direct ? direct : buf;
+            s->next = direct && count - done >= p->L ? direct + p->L : NULL;
             ski_run_block(p, s, (work->pushed - 1) / p->L, 1, (size_t)(at + take));
         }
     }
@@ -2634,11 +2730,11 @@ static void ski_task_wht(void *arg, uint32_t task) {             /* whole rows *
         if (j->scale != 1.0f) j->k->scale(j->x + r * j->stride, j->x + r * j->stride, j->scale, j->n);
     }
 }
-static void ski_task_wht_top(void *arg, uint32_t task) {         /* columns of one vector seen as m rows of stride */
+static void ski_task_wht_top(void *arg, uint32_t task) {         /* columns of one vector seen as 64 rows of stride */
     const ski_job_v *j = (const ski_job_v *)arg;
-    size_t c0 = (size_t)ski_floor_part(j->stride / 32, task, j->tasks) * 32, c1 = (size_t)ski_floor_part(j->stride / 32, (uint64_t)task + 1, j->tasks) * 32, r;
-    j->k->wht_top(j->x, j->m, j->stride, c0, c1);
-    if (j->scale != 1.0f) for (r = 0; r < j->m; r++) j->k->scale(j->x + r * j->stride + c0, j->x + r * j->stride + c0, j->scale, c1 - c0);
+    size_t c0 = (size_t)ski_floor_part(j->stride / 128, task, j->tasks) * 128, c1 = (size_t)ski_floor_part(j->stride / 128, (uint64_t)task + 1, j->tasks) * 128, r;
+    j->k->wht_top(j->x, j->stride, c0, c1);
+    if (j->scale != 1.0f) for (r = 0; r < 64; r++) j->k->scale(j->x + r * j->stride + c0, j->x + r * j->stride + c0, j->scale, c1 - c0);
 }
 SKETCH_API sketch_status sketch_wht_batch_f32(float *x, size_t rows, size_t n, size_t stride, float scale, const sketch_threads *threads) {
     ski_job_v j;
@@ -2652,8 +2748,7 @@ SKETCH_API sketch_status sketch_wht_batch_f32(float *x, size_t rows, size_t n, s
         j.tasks = ski_tasks_for(threads, rows);
         ski_for(threads, j.tasks, ski_task_wht, &j);
     } else for (r = 0; r < rows; r++) {          /* fewer vectors than threads: the low levels of the parts, then the top ones of columns */
-        uint32_t top = SKI_MIN(SKI_MAX(ski_log2(n), 23) - 19, 8);
-        j.x = x + r * stride; j.m = (size_t)1 << top; j.n = j.stride = n >> top;
+        j.x = x + r * stride; j.m = 64; j.n = j.stride = n / 64;
         j.tasks = ski_tasks_for(threads, j.m);
         j.scale = 1.0f; ski_for(threads, j.tasks, ski_task_wht, &j);
         j.scale = scale; ski_for(threads, j.tasks, ski_task_wht_top, &j);
@@ -3493,6 +3588,7 @@ SKETCH_API sketch_status sketch_store_verify(sketch_store *s, uint64_t *bad_rows
 #  define ski_tab          __m512
 #  define SKI_V_LOAD(p)        _mm512_loadu_ps(p)
 #  define SKI_V_STORE(p, v)    _mm512_storeu_ps(p, v)
+#  define SKI_V_STREAM(p, v)   _mm512_stream_ps(p, v)      /* aligned, past the caches */
 #  define SKI_V_SET1(x)        _mm512_set1_ps(x)
 #  define SKI_V_ADD(a, b)      _mm512_add_ps(a, b)
 #  define SKI_V_SUB(a, b)      _mm512_sub_ps(a, b)
@@ -3541,6 +3637,7 @@ typedef struct SKI_FN(tab) { ski_v lo, hi; } SKI_FN(tab);
 #  define ski_tab          SKI_FN(tab)
 #  define SKI_V_LOAD(p)        SKI_MM(loadu_ps)(p)
 #  define SKI_V_STORE(p, v)    SKI_MM(storeu_ps)(p, v)
+#  define SKI_V_STREAM(p, v)   SKI_MM(stream_ps)(p, v)
 #  define SKI_V_SET1(x)        SKI_MM(set1_ps)(x)
 #  define SKI_V_ADD(a, b)      SKI_MM(add_ps)(a, b)
 #  define SKI_V_SUB(a, b)      SKI_MM(sub_ps)(a, b)
@@ -3606,6 +3703,7 @@ typedef const float *SKI_FN(tab);
 #  define ski_tab          SKI_FN(tab)
 #  define SKI_V_LOAD(p)        (*(p))
 #  define SKI_V_STORE(p, v)    (*(p) = (v))
+#  define SKI_V_STREAM(p, v)   (*(p) = (v))
 #  define SKI_V_SET1(x)        (x)
 #  define SKI_V_ADD(a, b)      ((a) + (b))
 #  define SKI_V_SUB(a, b)      ((a) - (b))
@@ -3627,6 +3725,14 @@ typedef const float *SKI_FN(tab);
 #  define SKI_U_SLL(a, n)      ((a) << (n))
 #  define SKI_U_SRL(a, n)      ((a) >> (n))
 #  define SKI_U_SLLN(a, n)     ((a) << (n))
+#endif
+
+#if SKI_VW > 1 && defined(SKI_HAS_X86)
+#  define SKI_FENCE() _mm_sfence()              /* streamed stores are seen before what follows */
+#  define SKI_PIN(v) __asm__("" : "+v"(v))      /* stay in a register: gcc would load twice, once for a + b and once for a - b, or a table at each use */
+#else
+#  define SKI_FENCE() ((void)0)
+#  define SKI_PIN(v) ((void)0)
 #endif
 
 /* 64 random words. Philox on 64-bit lanes: the 32x32->64 products leave rubbish in the high halves, which the next product ignores, so a round is 2 multiplies,
@@ -3686,75 +3792,106 @@ static void SKI_FN(signs)(const float *x, float *out, uint64_t i0, size_t n, con
     while (j < n) {                                   /* one run of 512 inside two groups of 2048 at a time */
         uint64_t i = i0 + j;
         size_t in_run = (size_t)(i % 512), len = SKI_MIN(512 - in_run, n - j), q = (size_t)(i / 512 % 8);
+        size_t e = in_run, end = in_run + len;
         if (j == 0 || i % 4096 == 0) SKI_FN(words2)(w, r, i / 4096 * 2);
-        if (len == 512) {
-            int half, t;
-            for (half = 0; half < 16 / SKI_VW; half++) {
-                ski_u u = SKI_U_LOAD(w + 16 * q + (size_t)half * SKI_VW);
-                const float *a = x + j + (size_t)half * SKI_VW;
-                float *o = out + j + (size_t)half * SKI_VW;
-                for (t = 0; t < 32; t++, a += 16, o += 16) {
-                    SKI_V_STORE(o, SKI_V_XORSIGN(SKI_V_LOAD(a), u));
-                    u = SKI_U_SLL(u, 1);
-                }
+#if SKI_VW > 1
+        if (in_run % 16 == 0)
+            for (; e + 16 <= end; e += 16) {
+                size_t l;
+                for (l = 0; l < 16; l += SKI_VW)
+                    SKI_V_STORE(out + j + e - in_run + l, SKI_V_XORSIGN(SKI_V_LOAD(x + j + e - in_run + l), SKI_U_SLLN(SKI_U_LOAD(w + 16 * q + l), (int)(e / 16))));
             }
-        } else {
-            size_t e;
-            for (e = in_run; e < in_run + len; e++) {
-                float v = x[j + e - in_run];
-                out[j + e - in_run] = w[16 * q + e % 16] >> (31 - e / 16) & 1u ? -v : v;
-            }
+#endif
+        for (; e < end; e++) {
+            float v = x[j + e - in_run];
+            out[j + e - in_run] = w[16 * q + e % 16] >> (31 - e / 16) & 1u ? -v : v;
         }
         j += len;
     }
 }
 
-static inline ski_v SKI_FN(normal)(ski_u h, ski_tab t0, ski_tab t1, ski_tab t2, ski_tab t3) {   /* lanes of 16 bits; tables start at e = 1: index (e - 1) & 15 */
-    ski_v f = SKI_V_OF_U(SKI_U_OR(h, SKI_U_SET1(1u))), r;
-    ski_u e = SKI_U_SRL(SKI_U_BITS(f), 23);                   /* e + 127; SKI_V_TAB16 looks at the low 4 bits: e - 1 */
-    r = SKI_V_MUL(SKI_V_TAB16(t3, e), f);
-    r = SKI_V_MUL(SKI_V_ADD(r, SKI_V_TAB16(t2, e)), f);
-    r = SKI_V_MUL(SKI_V_ADD(r, SKI_V_TAB16(t1, e)), f);
-    r = SKI_V_ADD(r, SKI_V_TAB16(t0, e));
-    return SKI_V_XORSIGN(r, SKI_U_SLL(h, 31));
+/* SIMDe has a fused multiply-add where the machine has one */
+#if SKI_VW == 1 || (!defined(SKI_HAS_X86) && !defined(__aarch64__) && !defined(__ARM_FEATURE_FMA) && !defined(__ALTIVEC__))
+#  define SKI_NORMAL_VW 1
+#else
+#  define SKI_NORMAL_VW SKI_VW
+typedef struct SKI_FN(tables) { ski_tab t0, t1, t2, t3; } SKI_FN(tables);
+SKI_ALWAYS SKI_FN(tables) SKI_FN(tables_load)(void) {
+    SKI_FN(tables) t;
+    t.t0 = SKI_TAB_LOAD(ski_normal_table[0]); t.t1 = SKI_TAB_LOAD(ski_normal_table[1]);
+    t.t2 = SKI_TAB_LOAD(ski_normal_table[2]); t.t3 = SKI_TAB_LOAD(ski_normal_table[3]);
+#if SKI_VW == 16
+    SKI_PIN(t.t0); SKI_PIN(t.t1); SKI_PIN(t.t2); SKI_PIN(t.t3);
+#endif
+    return t;
 }
+SKI_ALWAYS ski_v SKI_FN(normal)(ski_u m, ski_u sign, const SKI_FN(tables) *t) {      /* sign: in the top bit */
+    ski_v f = SKI_V_OF_U(m), r;
+    ski_u i = SKI_U_SRL(SKI_U_BITS(f), 23);                   /* e + 127, or 0; SKI_V_TAB16 looks at the low 4 bits */
+    r = SKI_V_FMA(SKI_V_TAB16(t->t3, i), f, SKI_V_TAB16(t->t2, i));
+    r = SKI_V_FMA(r, f, SKI_V_TAB16(t->t1, i));
+    r = SKI_V_FMA(r, f, SKI_V_TAB16(t->t0, i));
+    return SKI_V_XORSIGN(r, sign);
+}
+#endif
 
 static void SKI_FN(normals)(float *out, uint64_t i0, size_t n, const ski_rng *r) {
-    ski_tab t0 = SKI_TAB_LOAD(ski_normal_table[0] + 1), t1 = SKI_TAB_LOAD(ski_normal_table[1] + 1);
-    ski_tab t2 = SKI_TAB_LOAD(ski_normal_table[2] + 1), t3 = SKI_TAB_LOAD(ski_normal_table[3] + 1);
     uint32_t w[128];
     size_t j = 0;
-    while (j < n) {                                   /* one run of 32 inside two groups of 128 at a time */
+    while (j < n) {                                   /* a run inside two groups of words: 256 numbers */
         uint64_t i = i0 + j;
-        size_t in_run = (size_t)(i % 32), len = SKI_MIN(32 - in_run, n - j), q = (size_t)(i / 32 % 8);
-        if (j == 0 || i % 256 == 0) SKI_FN(words2)(w, r, i / 256 * 2);
-        if (len == 32) {
-            int half;
-            for (half = 0; half < 16 / SKI_VW; half++) {
-                ski_u u = SKI_U_LOAD(w + 16 * q + (size_t)half * SKI_VW);
-                SKI_V_STORE(out + j + (size_t)half * SKI_VW, SKI_FN(normal)(SKI_U_AND(u, SKI_U_SET1(65535u)), t0, t1, t2, t3));
-                SKI_V_STORE(out + j + 16 + (size_t)half * SKI_VW, SKI_FN(normal)(SKI_U_SRL(u, 16), t0, t1, t2, t3));
-            }
-        } else {
-            size_t e;
-            for (e = in_run; e < in_run + len; e++) {
-                uint32_t u = w[16 * q + e % 16];
-                out[j + e - in_run] = ski_normal_of(e / 16 ? u >> 16 : u & 65535u);
+        size_t e = (size_t)(i % 256), end = e + SKI_MIN(256 - e, n - j);
+        float *o = out + j - e;
+        j += end - e;
+        SKI_FN(words2)(w, r, i / 256 * 2);
+#if SKI_NORMAL_VW > 1
+        if (e % 32 == 0) {
+            SKI_FN(tables) t = SKI_FN(tables_load)();
+            const ski_u low15 = SKI_U_SET1(0x7fff7fffu), low16 = SKI_U_SET1(0xffffu);
+            for (; e + 32 <= end; e += 32) {
+                size_t l;
+                for (l = 0; l < 16; l += SKI_VW) {
+                    ski_u u = SKI_U_LOAD(w + e / 2 + l), m = SKI_U_AND(u, low15);
+                    SKI_V_STORE(o + e + l, SKI_FN(normal)(SKI_U_AND(m, low16), SKI_U_SLL(u, 16), &t));
+                    SKI_V_STORE(o + e + 16 + l, SKI_FN(normal)(SKI_U_SRL(m, 16), u, &t));
+                }
             }
         }
-        j += len;
+#endif
+        for (; e < end; e++) {
+            uint32_t u = w[e / 32 * 16 + e % 16];
+            o[e] = ski_normal_of(e / 16 % 2 ? u >> 16 : u & 65535u);
+        }
     }
 }
+
+static void SKI_FN(normals_of)(float *out, const uint16_t *h, size_t n) {
+    size_t i = 0;
+#if SKI_NORMAL_VW > 1
+    const SKI_FN(tables) t = SKI_FN(tables_load)();
+    for (; i + SKI_VW <= n; i += SKI_VW) {
+        ski_u u = SKI_U_BITS(SKI_V_LOAD_BF16(h + i));
+        SKI_V_STORE(out + i, SKI_FN(normal)(SKI_U_AND(SKI_U_SRL(u, 16), SKI_U_SET1(0x7fffu)), u, &t));
+    }
+#endif
+    for (; i < n; i++) out[i] = ski_normal_of(h[i]);
+}
+#undef SKI_NORMAL_VW
 
 /* Walsh-Hadamard. The order of levels is fixed: stride 1, 2, 4, ... so every schedule gives the same bits. Tiles of 16 (8) vectors do the levels inside a
    vector and between vectors in registers; higher strides go by radix 16 (8 where there are 16 registers) columns; above SKI_WHT_LEAF
    floats the recursion transforms the parts first, so each part crosses each cache level once. */
+#define SKI_8(f) f(0) f(1) f(2) f(3) f(4) f(5) f(6) f(7)
 #define SKI_BF(a, b) do { ski_v t_ = a; a = SKI_V_ADD(t_, b); b = SKI_V_SUB(t_, b); } while (0)
 #define SKI_BF4(a, b, c, d)   SKI_BF(a, b); SKI_BF(c, d); SKI_BF(a, c); SKI_BF(b, d)
 #define SKI_BF8(a, b, c, d, e, f, g, h) SKI_BF4(a, b, c, d); SKI_BF4(e, f, g, h); SKI_BF(a, e); SKI_BF(b, f); SKI_BF(c, g); SKI_BF(d, h)
-#define SKI_WHT_FAR ((size_t)1 << 19)
-#define SKI_STRIP 32
-#define SKI_STRIP_ROWS 256
+#if SKI_VW == 16
+#  define SKI_BF16(a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p) SKI_BF8(a, b, c, d, e, f, g, h); SKI_BF8(i, j, k, l, m, n, o, p); \
+       SKI_BF(a, i); SKI_BF(b, j); SKI_BF(c, k); SKI_BF(d, l); SKI_BF(e, m); SKI_BF(f, n); SKI_BF(g, o); SKI_BF(h, p)
+#  define SKI_LANES(v) do { v = SKI_V_HAD(v, 1); v = SKI_V_HAD(v, 2); v = SKI_V_HAD(v, 4); v = SKI_V_HAD(v, 8); } while (0)
+#else
+#  define SKI_LANES(v) do { v = SKI_V_HAD(v, 1); v = SKI_V_HAD(v, 2); v = SKI_V_HAD(v, 4); } while (0)
+#endif
 
 static void SKI_FN(wht_pass2)(float *x, size_t n, size_t h) {
     size_t i, c;
@@ -3797,9 +3934,7 @@ static void SKI_FN(wht_pass16)(float *x, size_t n, size_t h) {
             ski_v v4 = SKI_V_LOAD(q), v5 = SKI_V_LOAD(q + h), v6 = SKI_V_LOAD(q + 2 * h), v7 = SKI_V_LOAD(q + 3 * h);
             ski_v v8 = SKI_V_LOAD(s), v9 = SKI_V_LOAD(s + h), va = SKI_V_LOAD(s + 2 * h), vb = SKI_V_LOAD(s + 3 * h);
             ski_v vc = SKI_V_LOAD(u), vd = SKI_V_LOAD(u + h), ve = SKI_V_LOAD(u + 2 * h), vf = SKI_V_LOAD(u + 3 * h);
-            SKI_BF8(v0, v1, v2, v3, v4, v5, v6, v7);
-            SKI_BF8(v8, v9, va, vb, vc, vd, ve, vf);
-            SKI_BF(v0, v8); SKI_BF(v1, v9); SKI_BF(v2, va); SKI_BF(v3, vb); SKI_BF(v4, vc); SKI_BF(v5, vd); SKI_BF(v6, ve); SKI_BF(v7, vf);
+            SKI_BF16(v0, v1, v2, v3, v4, v5, v6, v7, v8, v9, va, vb, vc, vd, ve, vf);
             SKI_V_STORE(p, v0); SKI_V_STORE(p + h, v1); SKI_V_STORE(p + 2 * h, v2); SKI_V_STORE(p + 3 * h, v3);
             SKI_V_STORE(q, v4); SKI_V_STORE(q + h, v5); SKI_V_STORE(q + 2 * h, v6); SKI_V_STORE(q + 3 * h, v7);
             SKI_V_STORE(s, v8); SKI_V_STORE(s + h, v9); SKI_V_STORE(s + 2 * h, va); SKI_V_STORE(s + 3 * h, vb);
@@ -3827,60 +3962,80 @@ static void SKI_FN(wht_lanes)(float *x, size_t n) {          /* the levels insid
     size_t i;
     for (i = 0; i < n; i += SKI_VW) {
         ski_v v = SKI_V_LOAD(x + i);
-        v = SKI_V_HAD(v, 1); v = SKI_V_HAD(v, 2); v = SKI_V_HAD(v, 4);
-#if SKI_VW == 16
-        v = SKI_V_HAD(v, 8);
-#endif
+        SKI_LANES(v);
         SKI_V_STORE(x + i, v);
     }
 }
+/* The first levels, in tiles that fit the registers: log2(SKI_VW) inside vectors and 4 (3) across. Signs go in on the way: u is the word vector of this run of 512,
+   whose top bit is the sign of the next 16 coordinates. */
 #if SKI_VW == 16
-#  define SKI_LANES(v) do { v = SKI_V_HAD(v, 1); v = SKI_V_HAD(v, 2); v = SKI_V_HAD(v, 4); v = SKI_V_HAD(v, 8); } while (0)
+#  define SKI_WTILE 256
+#  define SKI_IN(v, k) do { v = SKI_V_LOAD(x + (k) * 16); if (u) { v = SKI_V_XORSIGN(v, u0); u0 = SKI_U_SLL(u0, 1); } SKI_LANES(v); } while (0)
+SKI_ALWAYS void SKI_FN(wht_tile)(const float *x, float *out, uint32_t *u) {
+    ski_v v0, v1, v2, v3, v4, v5, v6, v7, v8, v9, va, vb, vc, vd, ve, vf;
+    ski_u u0 = SKI_U_SET1(0);
+    if (u) u0 = SKI_U_LOAD(u);
+    SKI_IN(v0, 0); SKI_IN(v1, 1); SKI_IN(v2, 2); SKI_IN(v3, 3); SKI_IN(v4, 4); SKI_IN(v5, 5); SKI_IN(v6, 6); SKI_IN(v7, 7);
+    SKI_IN(v8, 8); SKI_IN(v9, 9); SKI_IN(va, 10); SKI_IN(vb, 11); SKI_IN(vc, 12); SKI_IN(vd, 13); SKI_IN(ve, 14); SKI_IN(vf, 15);
+    SKI_BF16(v0, v1, v2, v3, v4, v5, v6, v7, v8, v9, va, vb, vc, vd, ve, vf);
+    SKI_V_STORE(out, v0);       SKI_V_STORE(out + 16, v1);  SKI_V_STORE(out + 32, v2);  SKI_V_STORE(out + 48, v3);
+    SKI_V_STORE(out + 64, v4);  SKI_V_STORE(out + 80, v5);  SKI_V_STORE(out + 96, v6);  SKI_V_STORE(out + 112, v7);
+    SKI_V_STORE(out + 128, v8); SKI_V_STORE(out + 144, v9); SKI_V_STORE(out + 160, va); SKI_V_STORE(out + 176, vb);
+    SKI_V_STORE(out + 192, vc); SKI_V_STORE(out + 208, vd); SKI_V_STORE(out + 224, ve); SKI_V_STORE(out + 240, vf);
+    if (u) SKI_U_STORE(u, u0);
+}
 #else
-#  define SKI_LANES(v) do { v = SKI_V_HAD(v, 1); v = SKI_V_HAD(v, 2); v = SKI_V_HAD(v, 4); } while (0)
-#endif
-static void SKI_FN(wht_tile)(float *x, size_t n) {           /* tiles of 8 vectors: log2(SKI_VW) + 3 levels */
-    size_t i;
-    for (i = 0; i < n; i += 8 * SKI_VW) {
-        float *p = x + i;
-        ski_v v0 = SKI_V_LOAD(p), v1 = SKI_V_LOAD(p + SKI_VW), v2 = SKI_V_LOAD(p + 2 * SKI_VW), v3 = SKI_V_LOAD(p + 3 * SKI_VW);
-        ski_v v4 = SKI_V_LOAD(p + 4 * SKI_VW), v5 = SKI_V_LOAD(p + 5 * SKI_VW), v6 = SKI_V_LOAD(p + 6 * SKI_VW), v7 = SKI_V_LOAD(p + 7 * SKI_VW);
-        SKI_LANES(v0); SKI_LANES(v1); SKI_LANES(v2); SKI_LANES(v3); SKI_LANES(v4); SKI_LANES(v5); SKI_LANES(v6); SKI_LANES(v7);
-        SKI_BF8(v0, v1, v2, v3, v4, v5, v6, v7);
-        SKI_V_STORE(p, v0); SKI_V_STORE(p + SKI_VW, v1); SKI_V_STORE(p + 2 * SKI_VW, v2); SKI_V_STORE(p + 3 * SKI_VW, v3);
-        SKI_V_STORE(p + 4 * SKI_VW, v4); SKI_V_STORE(p + 5 * SKI_VW, v5); SKI_V_STORE(p + 6 * SKI_VW, v6); SKI_V_STORE(p + 7 * SKI_VW, v7);
-    }
+#  define SKI_WTILE 64
+#  define SKI_IN(v, w, k) do { v = SKI_V_LOAD(x + (k) * 8); w = SKI_V_LOAD(x + (k) * 8 + 8); \
+        if (u) { v = SKI_V_XORSIGN(v, u0); w = SKI_V_XORSIGN(w, u1); u0 = SKI_U_SLL(u0, 1); u1 = SKI_U_SLL(u1, 1); } SKI_LANES(v); SKI_LANES(w); } while (0)
+SKI_ALWAYS void SKI_FN(wht_tile)(const float *x, float *out, uint32_t *u) {
+    ski_v v0, v1, v2, v3, v4, v5, v6, v7;
+    ski_u u0 = SKI_U_SET1(0), u1 = u0;
+    if (u) { u0 = SKI_U_LOAD(u); u1 = SKI_U_LOAD(u + 8); }
+    SKI_IN(v0, v1, 0); SKI_IN(v2, v3, 2); SKI_IN(v4, v5, 4); SKI_IN(v6, v7, 6);
+    SKI_BF8(v0, v1, v2, v3, v4, v5, v6, v7);
+    SKI_V_STORE(out, v0);      SKI_V_STORE(out + 8, v1);  SKI_V_STORE(out + 16, v2); SKI_V_STORE(out + 24, v3);
+    SKI_V_STORE(out + 32, v4); SKI_V_STORE(out + 40, v5); SKI_V_STORE(out + 48, v6); SKI_V_STORE(out + 56, v7);
+    if (u) { SKI_U_STORE(u, u0); SKI_U_STORE(u + 8, u1); }
 }
 #endif
+#endif
 
-/* The top levels of a transform too large for the caches, in one pass over memory: strips of 32 columns are copied into a buffer (L1 or L2), transformed across the
-   rows there, and copied back. */
-static void SKI_FN(wht_top)(float *x, size_t rows, size_t h, size_t c0, size_t c1) {
-    float buf[SKI_STRIP_ROWS * SKI_STRIP];
-    size_t c, r, i, step;
-    for (c = c0; c < c1; c += SKI_STRIP) {
-        for (r = 0; r < rows; r++)
-            for (i = 0; i < SKI_STRIP; i += SKI_VW) SKI_V_STORE(buf + r * SKI_STRIP + i, SKI_V_LOAD(x + r * h + c + i));
-        for (step = 1; step < rows;) {
-            uint32_t left = ski_log2(rows / step), log2_radix = SKI_MIN(left, SKI_RADIX_LOG2);
-            SKI_FN(wht_pass)(buf, rows * SKI_STRIP, step * SKI_STRIP, log2_radix);
-            step <<= log2_radix;
-        }
-        for (r = 0; r < rows; r++) {
-            for (i = 0; i < SKI_STRIP; i += SKI_VW) SKI_V_STORE(x + r * h + c + i, SKI_V_LOAD(buf + r * SKI_STRIP + i));
-            SKI_PREFETCH(x + r * h + c + 2 * SKI_STRIP); SKI_PREFETCH(x + r * h + c + 2 * SKI_STRIP + 16);
+/* The top six levels of a transform too large for the caches, in one pass over memory: 64 rows, h apart; a strip of 128 columns at a time is copied into a buffer in L1, transformed
+   there and copied back. Rows at a power of two apart share one set of each cache and come from different pages of DRAM: so lines are touched once, eight in a row, written past
+   the caches, and the next strip is fetched in the same order. (Radix 8 straight from and to x takes twice as long; so do strips of 32 columns.) */
+static void SKI_FN(wht_top)(float *x, size_t h, size_t c0, size_t c1) {
+    float buf[64 * 128];
+    const int aligned = (uintptr_t)x % 64 == 0;
+    size_t c, i, r;
+    for (c = c0; c < c1; c += 128) {
+        for (r = 0; r < 64; r++)
+            for (i = 0; i < 128; i += SKI_VW) SKI_V_STORE(buf + r * 128 + i, SKI_V_LOAD(x + r * h + c + i));
+        SKI_FN(wht_pass8)(buf, 64 * 128, 128);
+        SKI_FN(wht_pass8)(buf, 64 * 128, 1024);
+        for (r = 0; r < 64; r++) {
+            float *to = x + r * h + c;
+            if (aligned) for (i = 0; i < 128; i += SKI_VW) SKI_V_STREAM(to + i, SKI_V_LOAD(buf + r * 128 + i));
+            else         for (i = 0; i < 128; i += SKI_VW) SKI_V_STORE(to + i, SKI_V_LOAD(buf + r * 128 + i));
+            for (i = 0; i < 128; i += 16) SKI_PREFETCH_L2(to + 128 + i);
         }
     }
+    if (aligned) SKI_FENCE();
 }
 
+static void SKI_FN(wht_rest)(float *x, size_t n, size_t h) {     /* the levels of stride h and up, n <= SKI_WHT_LEAF */
+    while (h < n) {
+        uint32_t left = ski_log2(n / h), log2_radix = SKI_MIN(left, SKI_RADIX_LOG2);
+        if (left == SKI_RADIX_LOG2 + 1) log2_radix = (left + 1) / 2;      /* two even passes rather than a full one and a radix 2 */
+        SKI_FN(wht_pass)(x, n, h, log2_radix);
+        h <<= log2_radix;
+    }
+}
 static void SKI_FN(wht)(float *x, size_t n, size_t h0) {
-    if (n >= 16 * SKI_WHT_FAR) {
-        uint32_t top = ski_log2(n / SKI_WHT_FAR);
-        size_t rows, i;
-        if (top > 8) top = 8;
-        rows = (size_t)1 << top;
-        for (i = 0; i < n; i += n / rows) SKI_FN(wht)(x + i, n / rows, h0);
-        SKI_FN(wht_top)(x, rows, n / rows, 0, n / rows);
+    if (n >= SKI_WHT_FAR) {
+        size_t i;
+        for (i = 0; i < n; i += n / 64) SKI_FN(wht)(x + i, n / 64, h0);
+        SKI_FN(wht_top)(x, n / 64, 0, n / 64);
     } else if (n > SKI_WHT_LEAF) {
         uint32_t top = ski_log2(n / SKI_WHT_LEAF), log2_radix = SKI_MIN(top, 3);     /* 16 rows of 2^k floats would share one set of an 8- or 12-way L1 */
         size_t part = n >> log2_radix, i;
@@ -3897,16 +4052,125 @@ static void SKI_FN(wht)(float *x, size_t n, size_t h0) {
             return;
         }
 #if SKI_VW > 1
-        if (n >= 8 * SKI_VW) { SKI_FN(wht_tile)(x, n); h = 8 * SKI_VW; }
-        else                 { SKI_FN(wht_lanes)(x, n); h = SKI_VW; }
+        if (n >= SKI_WTILE) { for (h = 0; h < n; h += SKI_WTILE) SKI_FN(wht_tile)(x + h, x + h, NULL); h = SKI_WTILE; }
+        else               { SKI_FN(wht_lanes)(x, n); h = SKI_VW; }
 #endif
-        while (h < n) {
-            uint32_t left = ski_log2(n / h), log2_radix = SKI_MIN(left, SKI_RADIX_LOG2);
-            if (left == SKI_RADIX_LOG2 + 1) log2_radix = (left + 1) / 2;      /* two even passes rather than a full one and a radix 2 */
-            SKI_FN(wht_pass)(x, n, h, log2_radix);
-            h <<= log2_radix;
-        }
+        SKI_FN(wht_rest)(x, n, h);
     }
+}
+
+/* H B x up to SKI_WHT_LEAF: signs while the first levels are in registers. i0 a multiple of n. */
+static void SKI_FN(hb)(const float *x, float *out, uint64_t i0, size_t n, const ski_rng *r) {
+#if SKI_VW > 1
+    if (n >= 512) {
+        uint32_t w[128];
+        size_t i, j;
+        for (i = 0; i < n; i += 512) {
+            if ((i0 + i) % 4096 == 0 || i == 0) SKI_FN(words2)(w, r, (i0 + i) / 4096 * 2);
+            for (j = 0; j < 512; j += SKI_WTILE) {
+                size_t k;
+                for (k = 0; k < SKI_WTILE; k += 16) SKI_PREFETCH_L2(x + i + j + k + 2048);
+                SKI_FN(wht_tile)(x + i + j, out + i + j, w + (i0 + i) / 512 % 8 * 16);
+            }
+        }
+        SKI_FN(wht_rest)(out, n, SKI_WTILE);
+        return;
+    }
+#endif
+    SKI_FN(signs)(x, out, i0, n, r);
+    SKI_FN(wht)(out, n, 1);
+}
+
+/* The last three levels of 8 rows, SKI_PART apart, 256 columns; row k times g[256 k + c], rounded twice, goes into acc[k], in the order of k (some may be the same).
+   Constant distances: with eight accumulators there is no register left for addresses. */
+static void SKI_FN(fold)(const float *x, const float *g, float *const acc[8]) {
+    float *a0 = acc[0], *a1 = acc[1], *a2 = acc[2], *a3 = acc[3], *a4 = acc[4], *a5 = acc[5], *a6 = acc[6], *a7 = acc[7];
+    size_t c;
+#define SKI_TO(a, v, k) SKI_V_STORE(a + c, SKI_V_ADD(SKI_V_LOAD(a + c), SKI_V_MUL(v, SKI_V_LOAD(g + c + (k) * 256))))
+    for (c = 0; c < 256; c += SKI_VW) {
+        ski_v v0 = SKI_V_LOAD(x + c), v1 = SKI_V_LOAD(x + c + SKI_PART), v2 = SKI_V_LOAD(x + c + 2 * SKI_PART), v3 = SKI_V_LOAD(x + c + 3 * SKI_PART);
+        ski_v v4 = SKI_V_LOAD(x + c + 4 * SKI_PART), v5 = SKI_V_LOAD(x + c + 5 * SKI_PART), v6 = SKI_V_LOAD(x + c + 6 * SKI_PART), v7 = SKI_V_LOAD(x + c + 7 * SKI_PART);
+        SKI_PIN(v0); SKI_PIN(v1); SKI_PIN(v2); SKI_PIN(v3); SKI_PIN(v4); SKI_PIN(v5); SKI_PIN(v6); SKI_PIN(v7);
+        SKI_BF8(v0, v1, v2, v3, v4, v5, v6, v7);
+        SKI_TO(a0, v0, 0); SKI_TO(a1, v1, 1); SKI_TO(a2, v2, 2); SKI_TO(a3, v3, 3); SKI_TO(a4, v4, 4); SKI_TO(a5, v5, 5); SKI_TO(a6, v6, 6); SKI_TO(a7, v7, 7);
+    }
+#undef SKI_TO
+}
+
+/* AFJL: transforms of length 8 across groups of 8 rows of B x (ng <= SKI_GROUPS groups; x at i0, a multiple of 8192; rows of 1024); of each group output sel[q], times
+   sign[group][q] = +-1 (exact), goes into row q of out, whose rows are 1040 apart. Tiles of 64 columns: the transforms' outputs lie in L1 between the two loops, and four groups
+   share a read and a write of out. The rows that come next are fetched meanwhile: the hardware's own reading ahead stops at each page, that is at each row. */
+#define SKI_U8 \
+    const uint32_t *u_ = w + 256 * g + c0 / 512 * 16 + l; int shift_ = (int)(c0 % 512 / 16); \
+    ski_u u0 = SKI_U_SLLN(SKI_U_LOAD(u_), shift_), u1 = SKI_U_SLLN(SKI_U_LOAD(u_ + 32), shift_), u2 = SKI_U_SLLN(SKI_U_LOAD(u_ + 64), shift_), u3 = SKI_U_SLLN(SKI_U_LOAD(u_ + 96), shift_), \
+          u4 = SKI_U_SLLN(SKI_U_LOAD(u_ + 128), shift_), u5 = SKI_U_SLLN(SKI_U_LOAD(u_ + 160), shift_), u6 = SKI_U_SLLN(SKI_U_LOAD(u_ + 192), shift_), u7 = SKI_U_SLLN(SKI_U_LOAD(u_ + 224), shift_)
+static void SKI_FN(lead8)(const float *x, uint64_t i0, const ski_rng *r, size_t ng, size_t nq, const uint8_t *sel, float (*sign)[SKI_DIRECT], float *out) {
+    uint32_t w[256 * SKI_GROUPS];
+    float f[SKI_GROUPS][8][64];
+    size_t c0, c, l, q, g;
+    for (g = 0; g < 2 * ng; g++) SKI_FN(words2)(w + 128 * g, r, i0 / 4096 * 2 + 2 * g);
+    for (c0 = 0; c0 < 1024; c0 += 64) {
+        for (g = 0; g < ng; g++)
+            for (l = 0; l < 16; l += SKI_VW) {
+                SKI_U8;
+                for (c = 0; c < 64; c += 16) {
+                    const float *p = x + 8192 * g + c0 + c + l;
+                    float *o = f[g][0] + c + l;
+                    const float *ahead = x + 8192 * ng + (((c0 / 64 * ng + g) * 16 + l) * 4 + c / 16 * SKI_VW) * 8;
+                    ski_v v0, v1, v2, v3, v4, v5, v6, v7;
+#define SKI_DO(k) if ((k) * 2 < SKI_VW) SKI_PREFETCH_L2(ahead + (k) * 16); v##k = SKI_V_XORSIGN(SKI_V_LOAD(p + (k) * 1024), u##k); u##k = SKI_U_SLL(u##k, 1);
+                    SKI_8(SKI_DO)
+#undef SKI_DO
+                    SKI_BF8(v0, v1, v2, v3, v4, v5, v6, v7);
+#define SKI_DO(k) SKI_V_STORE(o + (k) * 64, v##k);
+                    SKI_8(SKI_DO)
+#undef SKI_DO
+                }
+            }
+        for (q = 0; q < nq; q++)
+            for (c = 0; c < 64; c += 4 * SKI_VW) {
+                float *o = out + q * 1040 + c0 + c;
+                ski_v v0 = SKI_V_LOAD(o), v1 = SKI_V_LOAD(o + SKI_VW), v2 = SKI_V_LOAD(o + 2 * SKI_VW), v3 = SKI_V_LOAD(o + 3 * SKI_VW);
+                for (g = 0; g < ng; g++) {
+                    const float *a = f[g][sel[q]] + c;
+                    ski_v s = SKI_V_SET1(sign[g][q]);
+                    v0 = SKI_V_FMA(SKI_V_LOAD(a), s, v0); v1 = SKI_V_FMA(SKI_V_LOAD(a + SKI_VW), s, v1);
+                    v2 = SKI_V_FMA(SKI_V_LOAD(a + 2 * SKI_VW), s, v2); v3 = SKI_V_FMA(SKI_V_LOAD(a + 3 * SKI_VW), s, v3);
+                }
+                SKI_V_STORE(o, v0); SKI_V_STORE(o + SKI_VW, v1); SKI_V_STORE(o + 2 * SKI_VW, v2); SKI_V_STORE(o + 3 * SKI_VW, v3);
+            }
+    }
+}
+static void SKI_FN(lead8_t)(float *x, uint64_t i0, const ski_rng *r, size_t ng, size_t nq, const uint8_t *sel, float (*sign)[SKI_DIRECT], const float *in) {
+    uint32_t w[256 * SKI_GROUPS];
+    float f[8][64];
+    size_t c0, c, l, q, g;
+    for (g = 0; g < 2 * ng; g++) SKI_FN(words2)(w + 128 * g, r, i0 / 4096 * 2 + 2 * g);
+    for (g = 0; g < ng; g++)
+        for (c0 = 0; c0 < 1024; c0 += 64) {
+            memset(f, 0, sizeof f);
+            for (q = 0; q < nq; q++) {
+                ski_v s = SKI_V_SET1(sign[g][q]);
+                const float *a = in + q * 1040 + c0;
+                float *to = f[sel[q]];
+                for (c = 0; c < 64; c += SKI_VW) SKI_V_STORE(to + c, SKI_V_FMA(SKI_V_LOAD(a + c), s, SKI_V_LOAD(to + c)));
+            }
+            for (l = 0; l < 16; l += SKI_VW) {
+                SKI_U8;
+                for (c = 0; c < 64; c += 16) {
+                    const float *p = f[0] + c + l;
+                    float *o = x + 8192 * g + c0 + c + l;
+                    ski_v v0, v1, v2, v3, v4, v5, v6, v7;
+#define SKI_DO(k) v##k = SKI_V_LOAD(p + (k) * 64);
+                    SKI_8(SKI_DO)
+#undef SKI_DO
+                    SKI_BF8(v0, v1, v2, v3, v4, v5, v6, v7);
+#define SKI_DO(k) SKI_V_STORE(o + (k) * 1024, SKI_V_XORSIGN(v##k, u##k)); u##k = SKI_U_SLL(u##k, 1);
+                    SKI_8(SKI_DO)
+#undef SKI_DO
+                }
+            }
+        }
 }
 
 /* element-wise */
@@ -3975,6 +4239,7 @@ static void SKI_FN(gemm)(size_t m, size_t n, size_t k, const float *a, size_t ld
             ski_v s0 = SKI_V_SET1(0.0f), s1 = s0, s2 = s0, s3 = s0, r0 = s0, r1 = s0, r2 = s0, r3 = s0;
             for (l = 0; l + 2 <= k; l += 2) {                          /* even and odd terms apart: 8 chains */
                 ski_v t = SKI_V_LOAD(b + l * ldb + j), u = SKI_V_LOAD(b + (l + 1) * ldb + j);
+                if (l % 8 == 0) { SKI_PREFETCH_L2(a0 + 8 * lda + 4 * l); SKI_PREFETCH_L2(a0 + 8 * lda + 4 * l + 16); }      /* QK: A is x, read once */
                 s0 = SKI_V_FMA(SKI_V_SET1(a0[l]), t, s0); r0 = SKI_V_FMA(SKI_V_SET1(a0[l + 1]), u, r0);
                 s1 = SKI_V_FMA(SKI_V_SET1(a1[l]), t, s1); r1 = SKI_V_FMA(SKI_V_SET1(a1[l + 1]), u, r1);
                 s2 = SKI_V_FMA(SKI_V_SET1(a2[l]), t, s2); r2 = SKI_V_FMA(SKI_V_SET1(a2[l + 1]), u, r2);
@@ -4120,50 +4385,57 @@ static void SKI_FN(dense_t)(const sketch_diag dist, const ski_rng *r, uint64_t i
     }
 }
 
-/* SJLT: coordinates in order, 64 at a time. Rows by vectors (31 bits times the span, the high half); the adds are scalar and in one order. i0 is a multiple of 64. */
-static void SKI_FN(sjlt_rows)(const ski_rng *r, uint64_t group, uint64_t d, uint32_t nnz, uint32_t k, uint32_t w[64], uint32_t row[64]) {
+/* SJLT: coordinates in order, 128 at a time. Rows by vectors (31 bits times the span, the high half); the adds are scalar and in one order. i0 is a multiple of 128. */
+static void SKI_FN(sjlt_rows)(const ski_rng *r, uint64_t i, uint64_t d, uint32_t nnz, uint32_t k, uint32_t w[128], uint32_t row[128]) {
     uint32_t lo = (uint32_t)(k * d / nnz), span = (uint32_t)((k + 1) * d / nnz) - lo;
     ski_rng rk = *r;
     size_t j;
     rk.c3 = k;
-    SKI_FN(words)(w, &rk, group);
+    SKI_FN(words2)(w, &rk, i / 64);
 #if SKI_VW > 1
-    for (j = 0; j < 64; j += SKI_VW) {
+    for (j = 0; j < 128; j += SKI_VW) {
         ski_u u = SKI_U_SRL(SKI_U_LOAD(w + j), 1), s = SKI_Q_SET1(span);
         ski_u e = SKI_Q_SRL(SKI_Q_MUL(u, s), 31), o = SKI_Q_SRL(SKI_Q_MUL(SKI_Q_SRL(u, 32), s), 31);
         SKI_U_STORE(row + j, SKI_U_ADD(SKI_Q_PAIR(e, o), SKI_U_SET1(lo)));
     }
 #else
-    for (j = 0; j < 64; j++) row[j] = lo + (uint32_t)((uint64_t)(w[j] >> 1) * span >> 31);
+    for (j = 0; j < 128; j++) row[j] = lo + (uint32_t)((uint64_t)(w[j] >> 1) * span >> 31);
 #endif
 }
 static void SKI_FN(sjlt)(const ski_rng *r, uint64_t i0, size_t n, uint64_t d, uint32_t nnz, size_t nb, const float *const *x, float *acc, size_t acc_stride) {
-    uint32_t w[64], row[64], k;
-    float t[64];
+    uint32_t w[128], row[128], k;
+    float t[128];
     size_t i, j, v;
-    for (i = 0; i < n; i += 64) {
-        size_t len = SKI_MIN(n - i, (size_t)64);
+    for (i = 0; i < n; i += 128) {
+        size_t len = SKI_MIN(n - i, (size_t)128);
         for (k = 0; k < nnz; k++) {
-            SKI_FN(sjlt_rows)(r, (i0 + i) / 64, d, nnz, k, w, row);
+            SKI_FN(sjlt_rows)(r, i0 + i, d, nnz, k, w, row);
             for (v = 0; v < nb; v++) {
                 const float *a = x[v] + i;
                 float *o = acc + v * acc_stride;
+                for (j = 0; j < 128; j += 16) SKI_PREFETCH_L2(a + 2048 + j);
                 for (j = 0; j + SKI_VW <= len; j += SKI_VW) SKI_V_STORE(t + j, SKI_V_XORSIGN(SKI_V_LOAD(a + j), SKI_U_SLL(SKI_U_LOAD(w + j), 31)));
                 for (; j < len; j++) t[j] = w[j] & 1u ? -a[j] : a[j];
-                for (j = 0; j < len; j++) o[row[j]] += t[j];
+                for (j = 0; j + 4 <= len; j += 4) { o[row[j]] += t[j]; o[row[j + 1]] += t[j + 1]; o[row[j + 2]] += t[j + 2]; o[row[j + 3]] += t[j + 3]; }
+                for (; j < len; j++) o[row[j]] += t[j];
             }
         }
     }
 }
 static void SKI_FN(sjlt_t)(const ski_rng *r, uint64_t i0, size_t n, uint64_t d, uint32_t nnz, const float *y, float *x) {
-    uint32_t w[64], row[64], k;
+    uint32_t w[128], row[128], k;
+    float t[128];
     size_t i, j;
-    memset(x, 0, n * sizeof(float));
-    for (i = 0; i < n; i += 64) {
-        size_t len = SKI_MIN(n - i, (size_t)64);
+    for (i = 0; i < n; i += 128) {
+        size_t len = SKI_MIN(n - i, (size_t)128);
         for (k = 0; k < nnz; k++) {
-            SKI_FN(sjlt_rows)(r, (i0 + i) / 64, d, nnz, k, w, row);
-            for (j = 0; j < len; j++) x[i + j] += ski_f32_of_bits(ski_bits_of_f32(y[row[j]]) ^ w[j] << 31);
+            SKI_FN(sjlt_rows)(r, i0 + i, d, nnz, k, w, row);
+            for (j = 0; j < len; j++) t[j] = y[row[j]];
+            for (j = 0; j + SKI_VW <= len; j += SKI_VW) {
+                ski_v a = SKI_V_XORSIGN(SKI_V_LOAD(t + j), SKI_U_SLL(SKI_U_LOAD(w + j), 31));
+                SKI_V_STORE(x + i + j, SKI_V_ADD(k ? SKI_V_LOAD(x + i + j) : SKI_V_SET1(0.0f), a));
+            }
+            for (; j < len; j++) x[i + j] = (k ? x[i + j] : 0.0f) + (w[j] & 1u ? -t[j] : t[j]);
         }
     }
 }
@@ -4184,38 +4456,76 @@ static double SKI_FN(dot)(const float *a, const float *b, size_t n) {
     return s;
 }
 
-/* C[m,k] = A[m,d] B[k,d]^T: 4 x 2 dot products at a time, 16 rows of B (at d = 1024: 64 KiB) against all of A. */
+/* One row of A: four dot products at a time, at the speed at which B is read. */
+static void SKI_FN(gemv_nt)(const float *a, const float *b, size_t k, size_t d, float *c) {
+    size_t j, l;
+    for (j = 0; j < k; j += 4) {
+        const float *b0 = b + j * d, *b1 = j + 1 < k ? b0 + d : b0, *b2 = j + 2 < k ? b1 + d : b0, *b3 = j + 3 < k ? b2 + d : b0;
+        ski_v s0 = SKI_V_SET1(0.0f), s1 = s0, s2 = s0, s3 = s0;
+        float o[4];
+        for (l = 0; l + SKI_VW <= d; l += SKI_VW) {
+            ski_v t = SKI_V_LOAD(a + l);
+            SKI_PREFETCH_L2(b0 + 12 * d + 4 * l); SKI_PREFETCH_L2(b0 + 12 * d + 4 * l + 16);
+            if (SKI_VW == 16) { SKI_PREFETCH_L2(b0 + 12 * d + 4 * l + 32); SKI_PREFETCH_L2(b0 + 12 * d + 4 * l + 48); }
+            s0 = SKI_V_FMA(t, SKI_V_LOAD(b0 + l), s0); s1 = SKI_V_FMA(t, SKI_V_LOAD(b1 + l), s1);
+            s2 = SKI_V_FMA(t, SKI_V_LOAD(b2 + l), s2); s3 = SKI_V_FMA(t, SKI_V_LOAD(b3 + l), s3);
+        }
+        o[0] = SKI_V_SUM(s0); o[1] = SKI_V_SUM(s1); o[2] = SKI_V_SUM(s2); o[3] = SKI_V_SUM(s3);
+        for (; l < d; l++) { o[0] += a[l] * b0[l]; o[1] += a[l] * b1[l]; o[2] += a[l] * b2[l]; o[3] += a[l] * b3[l]; }
+        for (l = 0; l < 4 && j + l < k; l++) c[j + l] = o[l];
+    }
+}
+/* C[m,k] = A[m,d] B[k,d]^T: 4 x 4 (4 x 2 where there are 16 registers) dot products at a time, 16 rows of B (at d = 1024: 64 KiB) against all of A: a row of A comes from L2 once
+   for so many rows of B. */
 static void SKI_FN(gemm_nt)(const float *a, size_t m, const float *b, size_t k, size_t d, float *c, size_t ldc) {
+#if SKI_VW == 16
+    enum { NR = 4 };
+#  define SKI_NR(f, i) f(i, 0) f(i, 1) f(i, 2) f(i, 3)
+#else
+    enum { NR = 2 };
+#  define SKI_NR(f, i) f(i, 0) f(i, 1)
+#endif
     size_t i, j, j0, l;
+    if (m == 1) { SKI_FN(gemv_nt)(a, b, k, d, c); return; }
     for (j0 = 0; j0 < k; j0 += 16)
         for (i = 0; i < m; i += 4) {
             size_t mr = SKI_MIN(m - i, (size_t)4), end = SKI_MIN(k, j0 + 16);
             const float *a0 = a + i * d, *a1 = mr > 1 ? a0 + d : a0, *a2 = mr > 2 ? a1 + d : a0, *a3 = mr > 3 ? a2 + d : a0;
-            for (j = j0; j < end; j += 2) {
-                const float *b0 = b + j * d, *b1 = j + 1 < end ? b0 + d : b0;
-                ski_v s00 = SKI_V_SET1(0.0f), s01 = s00, s10 = s00, s11 = s00, s20 = s00, s21 = s00, s30 = s00, s31 = s00;
-                float o[4][2];
+            for (j = j0; j < end; j += NR) {
+#define SKI_DO(i, q) const float *b##q = b + SKI_MIN(j + (q), end - 1) * d;
+                SKI_NR(SKI_DO, 0)
+#undef SKI_DO
+#define SKI_DO(i, q) ski_v s##i##q = SKI_V_SET1(0.0f);
+                SKI_NR(SKI_DO, 0) SKI_NR(SKI_DO, 1) SKI_NR(SKI_DO, 2) SKI_NR(SKI_DO, 3)
+#undef SKI_DO
+                float o[4][NR];
                 size_t p, q;
                 for (l = 0; l + SKI_VW <= d; l += SKI_VW) {
-                    ski_v p0 = SKI_V_LOAD(b0 + l), p1 = SKI_V_LOAD(b1 + l), t;
-                    t = SKI_V_LOAD(a0 + l); s00 = SKI_V_FMA(t, p0, s00); s01 = SKI_V_FMA(t, p1, s01);
-                    t = SKI_V_LOAD(a1 + l); s10 = SKI_V_FMA(t, p0, s10); s11 = SKI_V_FMA(t, p1, s11);
-                    t = SKI_V_LOAD(a2 + l); s20 = SKI_V_FMA(t, p0, s20); s21 = SKI_V_FMA(t, p1, s21);
-                    t = SKI_V_LOAD(a3 + l); s30 = SKI_V_FMA(t, p0, s30); s31 = SKI_V_FMA(t, p1, s31);
+                    ski_v t;
+#define SKI_DO(i, q) ski_v p##q = SKI_V_LOAD(b##q + l);
+                    SKI_NR(SKI_DO, 0)
+#undef SKI_DO
+#define SKI_DO(i, q) s##i##q = SKI_V_FMA(t, p##q, s##i##q);
+                    t = SKI_V_LOAD(a0 + l); SKI_NR(SKI_DO, 0) t = SKI_V_LOAD(a1 + l); SKI_NR(SKI_DO, 1)
+                    t = SKI_V_LOAD(a2 + l); SKI_NR(SKI_DO, 2) t = SKI_V_LOAD(a3 + l); SKI_NR(SKI_DO, 3)
+#undef SKI_DO
                 }
-                o[0][0] = SKI_V_SUM(s00); o[0][1] = SKI_V_SUM(s01); o[1][0] = SKI_V_SUM(s10); o[1][1] = SKI_V_SUM(s11);
-                o[2][0] = SKI_V_SUM(s20); o[2][1] = SKI_V_SUM(s21); o[3][0] = SKI_V_SUM(s30); o[3][1] = SKI_V_SUM(s31);
+#define SKI_DO(i, q) o[i][q] = SKI_V_SUM(s##i##q);
+                SKI_NR(SKI_DO, 0) SKI_NR(SKI_DO, 1) SKI_NR(SKI_DO, 2) SKI_NR(SKI_DO, 3)
+#undef SKI_DO
                 for (; l < d; l++) {
-                    o[0][0] += a0[l] * b0[l]; o[0][1] += a0[l] * b1[l]; o[1][0] += a1[l] * b0[l]; o[1][1] += a1[l] * b1[l];
-                    o[2][0] += a2[l] * b0[l]; o[2][1] += a2[l] * b1[l]; o[3][0] += a3[l] * b0[l]; o[3][1] += a3[l] * b1[l];
+#define SKI_DO(i, q) o[i][q] += a##i[l] * b##q[l];
+                    SKI_NR(SKI_DO, 0) SKI_NR(SKI_DO, 1) SKI_NR(SKI_DO, 2) SKI_NR(SKI_DO, 3)
+#undef SKI_DO
                 }
-                for (p = 0; p < mr; p++) for (q = 0; q < 2 && j + q < end; q++) c[(i + p) * ldc + j + q] = o[p][q];
+                for (p = 0; p < mr; p++) for (q = 0; q < NR && j + q < end; q++) c[(i + p) * ldc + j + q] = o[p][q];
             }
         }
+#undef SKI_NR
 }
 
 static const ski_kernels SKI_FN(kernels) = {
-    SKI_ISA, SKI_FN(words), SKI_FN(signs), SKI_FN(normals), SKI_FN(wht), SKI_FN(wht_top), SKI_FN(muladd), SKI_FN(mul), SKI_FN(axpy), SKI_FN(add), SKI_FN(sub), SKI_FN(scale),
+    SKI_ISA, SKI_FN(words), SKI_FN(signs), SKI_FN(normals), SKI_FN(wht), SKI_FN(wht_top), SKI_FN(hb), SKI_FN(fold), SKI_FN(normals_of), SKI_FN(lead8), SKI_FN(lead8_t), SKI_FN(muladd), SKI_FN(mul), SKI_FN(axpy), SKI_FN(add), SKI_FN(sub), SKI_FN(scale),
     SKI_FN(load), SKI_FN(gemm), SKI_FN(hartley), SKI_FN(dense), SKI_FN(dense_t), SKI_FN(sjlt), SKI_FN(sjlt_t), SKI_FN(dot), SKI_FN(gemm_nt)
 };
 
@@ -4226,6 +4536,7 @@ static const ski_kernels SKI_FN(kernels) = {
 #undef ski_tab
 #undef SKI_V_LOAD
 #undef SKI_V_STORE
+#undef SKI_V_STREAM
 #undef SKI_V_SET1
 #undef SKI_V_ADD
 #undef SKI_V_SUB
@@ -4265,10 +4576,17 @@ static const ski_kernels SKI_FN(kernels) = {
 #undef SKI_D_HI
 #undef SKI_D_FMA
 #undef SKI_D_SUM
+#undef SKI_PIN
+#undef SKI_FENCE
 #undef SKI_ROUND
 #undef SKI_BF
 #undef SKI_BF4
 #undef SKI_BF8
+#undef SKI_BF16
+#undef SKI_WTILE
+#undef SKI_8
+#undef SKI_U8
+#undef SKI_IN
 #undef SKI_RADIX_LOG2
 #undef SKI_LANES
 #undef SKI_EACH

@@ -19,7 +19,7 @@ ls | grep -vxE 'sketch\.h|tests|examples|bench|Makefile|README\.md|LICENSE|build
 { grep -nE '#[ ]*define[ ]+([A-Za-z0-9_]*__|_[A-Z])' sketch.h
   # every word that is reserved, less those that compilers and C libraries define
   sed 's/"[^"]*"//g' sketch.h | grep -oE '\b([A-Za-z0-9_]*__[A-Za-z0-9_]*|_[A-Z][A-Za-z0-9_]*)' | sort -u |
-  grep -vxE '__[A-Z0-9_]+__|__(cplusplus|x86_64__|i386__|linux__|clang__|clang_major__|attribute__|unused__|has_include|builtin_[a-z0-9_]+|atomic_[a-z_]+|cpuid(_count|ex)?|m(128|256|512)[id]?|asm__|volatile__|func__)|_(OPENMP|WIN32|MSC_VER|POSIX_[A-Z_]+|GNU_SOURCE|DEFAULT_SOURCE|FILE_OFFSET_BITS|Pragma|XCR_[A-Z_]+|MM_[A-Z_]+)'
+  grep -vxE '__[A-Z0-9_]+__|__(cplusplus|aarch64__|ARM_FEATURE_FMA|x86_64__|i386__|linux__|clang__|clang_major__|attribute__|unused__|has_include|builtin_[a-z0-9_]+|atomic_[a-z_]+|cpuid(_count|ex)?|m(128|256|512)[id]?|asm__|volatile__|func__)|_(OPENMP|WIN32|MSC_VER|POSIX_[A-Z_]+|GNU_SOURCE|DEFAULT_SOURCE|FILE_OFFSET_BITS|Pragma|XCR_[A-Z_]+|MM_[A-Z_]+)'
 } | empty "no identifier of ours is a reserved one (double underscore, underscore and capital)"
 
 grep -nE '^#[ ]*define[ ]+[A-Za-z]' sketch.h | grep -vE 'define[ ]+(SKETCH_|SKI_|ski_)' |

@@ -10,6 +10,7 @@ float64 throughout, except the normals, whose f32 rounding the manual fixes. Nee
 """
 import ctypes, functools, itertools, math, os, subprocess, sys, tempfile, time
 import numpy as np
+from fractions import Fraction
 
 U64 = np.uint64
 AFFD, AFJL, QK, FJL, FFD, DENSE, SJLT, SRHT = range(1, 9)
@@ -20,16 +21,16 @@ GAUSSIAN, RADEMACHER = range(2)
 ISOMETRIC, NONE = range(2)
 WHOLE = 2**64 - 1
 
-# ski_normal_table: c_k[e], k = 0..3, e = 0..15, as f32 bit patterns
+# ski_normal_table: c_k at [k][(e + 15) % 16], as f32 bit patterns
 C = np.array([int(w, 16) for w in (
-    "408c8efb 408294ab 40853116 408652fb 4081428c 4077f7fd 406d0539 40619a53 "
-    "4055a663 40492202 403bf007 402df53d 401f0f98 400f14ab 3ffba9a8 3fd770e2 "
-    "00000000 00000000 bd27dbd5 bd7d23ca bd0443bd bc8a0956 bc10937e bb97fd08 "
-    "bb204008 baaa6faa ba36a6f1 b9c5a983 b958a7e5 b8f196a5 b88a031b b8266169 "
-    "00000000 00000000 00000000 3b26db84 3a2ed4c4 39361913 383e2346 374706db "
-    "364fb6e5 355b6ec3 34690912 33790591 3285f9cb 31911d0f 309dd606 2fb4af61 "
-    "00000000 00000000 00000000 b844fd15 b6cee8d2 b5577b76 b3e0dfcd b26b2b29 "
-    "b0f378bc af80746d ae083de4 ac91676f ab1c5d3b a9a9d69d a83ca2fa a6fd8a5f").split()],
+    "408c8efb 40846d2c 40803f6e 4076e6bf 406c7563 40614e86 40557e60 40490cb7 "
+    "403be49d 402def10 401f0c35 400f12c8 3ffba780 3fd76f95 00000000 408294ab "
+    "be9dac73 bde8dc17 bd7dc0f9 bd0735ff bc8f1889 bc173659 bb9fd843 bb2a38d4 "
+    "bab689d1 ba4599f3 b9d89f86 b971921c b90a01df b8a660b4 00000000 00000000 "
+    "3d392264 3c1d9fa7 3b29fb4f 3a3392a1 393cd1f6 3846567b 374f5b98 365b3e97 "
+    "3568ef86 3478f7ef 3385f621 32911b11 319dd4eb 30b4aea3 00000000 00000000 "
+    "00000000 b9c4fd15 b84ee8d2 b6d77b76 b560dfcd b3eb2b29 b27378bc b100746d "
+    "af883de4 ae11676f ac9c5d3b ab29d69d a9bca2fa a87d8a5f 00000000 00000000").split()],
     dtype=np.uint32).view(np.float32).reshape(4, 16)
 
 # ---- random words ------------------------------------------------------------------------------------------------
@@ -44,15 +45,27 @@ def philox4x32_10(c0, c1, c2, c3, k0, k1):
         c0, c1, c2, c3 = (p1 >> U64(32)) ^ c1 ^ ka, p1 & M, (p0 >> U64(32)) ^ c3 ^ kb, p0 & M
     return c0, c1, c2, c3
 
+def round_f32(x):
+    """a Fraction to the nearest float32 (no ties here)"""
+    f = np.float32(float(x))
+    return min((f, np.nextafter(f, np.float32(-np.inf)), np.nextafter(f, np.float32(np.inf))), key=lambda g: abs(Fraction(float(g)) - x))
+
+@functools.cache
+def normal_exactly(m):
+    k = (m.bit_length() + 14) % 16 if m else 0
+    r = C[3][k]
+    for c in (C[2][k], C[1][k], C[0][k]): r = round_f32(Fraction(float(r)) * m + Fraction(float(c)))
+    return r
+
 def normal_from_half(h):
     """the normal that belongs to the 16 bits h (integer array) -> float32"""
     h = np.asarray(h).astype(np.uint32)
-    v = h | np.uint32(1)
-    e = np.frexp(v.astype(np.float32))[1] - 1                                  # floor(log2 v)
-    f = v.astype(np.float32)
-    r = C[3][e] * f                                                            # every operation rounds to f32
-    r = r + C[2][e]; r = r * f; r = r + C[1][e]; r = r * f; r = r + C[0][e]
-    return np.where(h & 1, -r, r).astype(np.float32)
+    m = h & np.uint32(32767)
+    f = m.astype(np.float32)
+    e = np.where(m > 0, (np.frexp(f)[1] + 14) % 16, 0)                          # frexp's exponent is floor(log2 m) + 1
+    def fma(a, b, c): return (a.astype(np.float64) * b + c).astype(np.float32)  # one rounding to f32: the same for all m (verified in g_normal_table)
+    r = fma(fma(fma(C[3][e], f, C[2][e]), f, C[1][e]), f, C[0][e])
+    return np.where(h & np.uint32(32768), -r, r).astype(np.float32)
 
 NORMALS = normal_from_half(np.arange(65536))                                   # all of them
 
@@ -120,7 +133,7 @@ def log2i(L): return L.bit_length() - 1
 def block_length(n, d, block, algo=0, precond=0):
     if block == WHOLE: return next_pow2(n)
     if block: return min(block, next_pow2(n))
-    L = min(2**12 if precond else 2**15, next_pow2(n))
+    L = min(2**12 if precond else 2**17 if algo == AFJL else 2**15, next_pow2(n))
     return L if algo == FJL else max(L, next_pow2(d))
 
 def kron_factors(L):
@@ -216,6 +229,8 @@ class Sketch:
             perms = [R.permutation(PERM, len(sizes) - 1 - a, 0, B) for a, B in enumerate(sizes)]    # f = 0: the trailing one
             self.pi = np.zeros(1, np.int64)
             for B, perm in zip(sizes, perms): self.pi = (self.pi[:, None] * B + perm[None, :]).reshape(-1)
+            t = sizes[-1]
+            self.sigma = (np.arange(L // t)[:, None] * t + perms[-1][None, :]).reshape(-1)          # the trailing digit alone
             if precond == PRE_F: self.T1 = self.T2 = [hartley(B) for B in sizes]
             if precond == PRE_Q:
                 self.T1, self.T2 = ([R.haar(o + f, b, b) for f, b in enumerate(haar_factors(L))] for o in (0, 16))
@@ -279,7 +294,7 @@ class Sketch:
         if algo in (AFFD, AFJL):
             u = self._t1(x if self.B is None else x * self.B, self.T1 if self.precond else None)
             if algo == AFFD: y = self._t1((u * self.G)[..., self.pi].sum(1), self.T2 if self.precond else None)[:, :d]
-            else: y = (u[..., self.pi] * self.G).sum(1)[:, :d]
+            else: y = (u[..., self.pi] * self.G[:, self.sigma]).sum(1)[:, :d]
         elif algo == SRHT:
             u = fwht(x * self.B)
             y = sum(u[:, b, self.rows[b]] for b in range(N))
@@ -314,7 +329,7 @@ class Sketch:
                 u = u[:, None] * self.G
             else:
                 u = np.empty((len(y), N, L))
-                u[:, :, self.pi] = y[:, None] * self.G
+                u[:, :, self.pi] = y[:, None] * self.G[:, self.sigma]
             x = self._t1(u, self.T1 if self.precond else None, True)
             if self.B is not None: x = x * self.B
         elif algo in (SRHT, FJL):
@@ -348,11 +363,7 @@ class Sketch:
         def normal(p, s, i):
             w = W(p, s, 16 * (i // 32) + i % 16)
             h = w & 65535 if i // 16 % 2 == 0 else w >> 16
-            v = h | 1
-            e, f = v.bit_length() - 1, np.float32(v)
-            r = ((C[3][e] * f + C[2][e]) * f + C[1][e]) * f + C[0][e]
-            assert r.dtype == np.float32
-            return float(-r if h & 1 else r)
+            return float(-normal_exactly(h & 32767) if h & 32768 else normal_exactly(h))
         def below(w, k): return w * k >> 32
         def perm(p, s, m0, B):
             a = list(range(B))
@@ -388,8 +399,9 @@ class Sketch:
             if algo in (AFFD, AFJL):
                 sizes = kron_factors(L)[::-1]                                    # f = 0: trailing
                 perms = [perm(PERM, f, 0, B) for f, B in enumerate(sizes)]
-                P = np.zeros((L, L))
+                P, Pt = np.zeros((L, L)), np.zeros((L, L))
                 for a in range(L):
+                    Pt[a, a - a % sizes[0] + perms[0][a % sizes[0]]] = 1
                     rest, weight, to = a, 1, 0
                     for f, B in enumerate(sizes):
                         to += weight * perms[f][rest % B]
@@ -404,7 +416,7 @@ class Sketch:
                 if algo in (AFFD, AFJL):
                     G = diag((lambda i: sign(DIAG, 0, i)) if self.diag == RADEMACHER else (lambda i: normal(DIAG, 0, i)), b)
                     T1b = T1 if pre == PRE_Q else T1 @ B
-                    Sb = T2 @ P @ G @ T1b if algo == AFFD else G @ P @ T1b
+                    Sb = T2 @ P @ G @ T1b if algo == AFFD else Pt @ G @ Pt.T @ P @ T1b
                 elif algo == SRHT:
                     a = list(range(L))
                     for k in range(d):
@@ -494,7 +506,8 @@ def g_normal_table():
     m, var, skew, kurt = moments(v, w)
     ks, a2 = step_fit(v, w)
     bad = bad_if([(m != 0, f"mean {m}"), (abs(var - 1) >= 1e-7, f"variance - 1 = {var - 1:.3g}"), (abs(kurt) > 2e-4, f"kurtosis {kurt:.3g}"),
-                  (ks > 8e-5, f"KS {ks:.3g}"), (abs(v[-1] - 4.39) > 0.005, f"max {v[-1]}"), (len(np.unique(v)) != 65536, "equal values")])
+                  (ks > 8e-5, f"KS {ks:.3g}"), (abs(v[-1] - 4.39) > 0.005, f"max {v[-1]}"), (len(np.unique(v)) != 65536, "equal values"),
+                  (any(NORMALS[m] != normal_exactly(m) for m in range(32768)), "an fma in f64 is not one in f32")])
     return bad, f"mean {m:.0e}, variance - 1 = {var - 1:.1e}, excess kurtosis {kurt:.1e}, KS {ks:.1e}, A2/n {a2:.1e}, max {v[-1]:.3f}, {len(np.unique(v))} values"
 
 def g_stream():
@@ -517,7 +530,7 @@ def g_text():
                   (kron_factors(2**15) != [32, 1024] or kron_factors(2**20) != [1024, 1024] or kron_factors(1) != [1] or kron_factors(2**27) != [128, 1024, 1024], "kron"),
                   (haar_factors(2**12) != [64] * 2 or haar_factors(2**15) != [128, 256] or haar_factors(2**17) != [32, 64, 64] or haar_factors(2) != [2], "haar factors"),
                   (chunks(1) != [0, 1] or len(chunks(16)) != 3 or len(chunks(10**6)) != 65 or len(chunks(15)) != 2, "chunks"),
-                  ((block_length(10**6, 1024, 0), block_length(100, 100, 0), block_length(10**6, 40000, 0), block_length(100, 1, 4096)) != (32768, 128, 65536, 128), "L")])
+                  ((block_length(10**6, 1024, 0), block_length(100, 100, 0), block_length(10**6, 40000, 0), block_length(100, 1, 4096), block_length(10**6, 1024, 0, AFJL)) != (32768, 128, 65536, 128, 131072), "L")])
     return bad, "FNV-1a, fingerprint's text, factors, chunks"
 
 def g_wht():
