@@ -1688,7 +1688,8 @@ typedef struct ski_slot {
     float *buf, *acc, *tree, *row, *aux;
     uint32_t *idx;
     const float *x[SKI_MAX_BATCH];       /* the block of each vector, L floats (dense, SJLT: as many as there are) */
-    const float *next;                   /* where the first vector's next block will be read in place, else NULL: to fetch ahead */
+    const char *next;                    /* where the first vector's next block lies, in one piece, else NULL: to fetch ahead */
+    size_t next_size;                    /* of an element there */
     uint64_t chunk_end;                   /* first block past the open chunk */
     uint32_t chunk, first_chunk, top;     /* open chunk; where the run began; entries in the tree */
     int      open;                        /* acc holds something */
@@ -2071,9 +2072,9 @@ static void ski_affd(const sketch_plan *p, ski_slot *s, uint64_t b, size_t nb) {
                 float *to[8];
                 for (k = 0; k < 8; k++) {
                     if (nb == 1 && s->next) {    /* the next block, a few lines at a time while normals are made: all at once they would wait for each other */
-                        const float *ahead = s->next + (4 * k + j) * t + c;
+                        const char *ahead = s->next + ((4 * k + j) * t + c) * s->next_size;
                         size_t q;
-                        for (q = 0; q < 256; q += 16) SKI_PREFETCH_L2(ahead + q);
+                        for (q = 0; q < 256 * s->next_size; q += 64) SKI_PREFETCH_L2(ahead + q);
                     }
                     ski_diag(p, b * L + (4 * k + j) * t + c, 256, s->row + k * 256);
                 }
@@ -2439,18 +2440,21 @@ typedef struct ski_job {                 /* one call of accumulate */
 
 typedef struct ski_cursor { size_t i; uint64_t at; } ski_cursor;      /* a tensor, and where it begins; blocks come in order */
 
-static const float *ski_fetch(const ski_job *j, size_t sample, uint64_t b, float *buf, size_t *count, ski_cursor *from_here) {
+static size_t ski_size(sketch_dtype t) { return t == SKETCH_F32 ? 4 : t == SKETCH_F64 ? 8 : 2; }
+static const float *ski_fetch(const ski_job *j, ski_slot *s, size_t sample, uint64_t b, float *buf, size_t *count, ski_cursor *from_here) {
     const sketch_plan *p = j->p;
     uint64_t start = b * p->L, block_end = SKI_MIN(start + p->L, p->desc.n), lo = SKI_MAX(start, j->offset), hi = SKI_MIN(block_end, j->offset + j->count), at;
     int pads = p->desc.algo != SKETCH_DENSE && p->desc.algo != SKETCH_SJLT;
     size_t i;
     *count = (size_t)(block_end - start);
+    s->next = NULL;
     if (lo > start) memset(buf, 0, (size_t)(lo - start) * sizeof(float));
     for (; from_here->i < j->nt && from_here->at + j->t[from_here->i].count <= lo; from_here->i++) from_here->at += j->t[from_here->i].count;
     for (i = from_here->i, at = from_here->at; i < j->nt && at < hi; i++) {
         const sketch_tensor *t = &j->t[i];
         uint64_t from = SKI_MAX(at, lo), to = SKI_MIN(at + t->count, hi), first = (t->stride ? t->stride : t->count) * sample;
         if (from < to) {
+            if (to == block_end && at + t->count - to >= p->L) { s->next_size = ski_size(t->dtype); s->next = (const char *)t->data + (first + (to - at)) * s->next_size; }
             if (t->dtype == SKETCH_F32 && from == start && to == block_end && (!pads || to - from == p->L)) return (const float *)t->data + first + (from - at);
             p->k->load(buf + (from - start), t->data, first + (from - at), t->dtype, (size_t)(to - from));
         }
@@ -2468,9 +2472,7 @@ static float *ski_run(const ski_job *j, ski_slot *s, size_t sample, size_t nb, u
     ski_run_begin(s);
     for (; b < end; b++) {
         size_t v, count = 0;
-        s->next = NULL;
-        for (v = 0; v < nb; v++) s->x[v] = ski_fetch(j, sample + v, b, s->buf + (v + 1) * p->buf_len - (size_t)p->L, &count, &here);
-        if (b + 1 < end && s->x[0] != s->buf + p->buf_len - (size_t)p->L) s->next = s->x[0] + p->L;
+        for (v = nb; v-- > 0;) s->x[v] = ski_fetch(j, s, sample + v, b, s->buf + (v + 1) * p->buf_len - (size_t)p->L, &count, &here);
         ski_run_block(p, s, b, nb, count);
     }
     return ski_run_end(p, s, nb);
@@ -2609,7 +2611,8 @@ SKETCH_API sketch_status sketch_stream_push(sketch_work *work, const void *x, sk
         if (take == room) {
             if (!direct) memset(buf + at + take, 0, (size_t)(p->L - at - take) * sizeof(float));
             s->x[0] = direct ? direct : buf;
-            s->next = direct && count - done >= p->L ? direct + p->L : NULL;
+            s->next_size = ski_size(dtype);
+            s->next = count - done >= p->L ? (const char *)x + done * s->next_size : NULL;
             ski_run_block(p, s, (work->pushed - 1) / p->L, 1, (size_t)(at + take));
         }
     }
