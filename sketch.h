@@ -22,7 +22,7 @@
      >>config      macros, version      >>platform    CPU detection, allocation
      >>types       status, enums, desc  >>isa         vector vocabularies, self-inclusion
      >>api         core functions       >>plan        validation, fingerprint, tables
-     >>helpers     attribution, top-k   >>algorithms  one sub-section for each operator
+     >>helpers     attribution, spectra >>algorithms  one sub-section for each operator
      >>stop        end of the API       >>apply       accumulate, stream, batch, adjoint
      >>kernels     the kernel template  >>store       the append-only files
      >>licence     MIT
@@ -49,6 +49,23 @@
      sketch_store_commit(store);                                          // these rows survive a power cut
      sketch_tda_topk(store, q, 1, d, SKETCH_DOT, SKETCH_HIGHEST, 5, hits, NULL);  // 5 most helpful examples
 
+ EXAMPLE 4: the Hessian's spectrum: RNEG, outliers, what the gradient has in their space
+
+     sketch_hessian h = { plan, work, hvp, model, n0, n1, 0, 0, 0 };     // hvp(model, v, out): out[n] = H v[n]; n0, n1: n floats of scratch
+     sketch_krylov  k = sketch_krylov_make(d, 100, basis, doubles);      // basis[sketch_krylov_floats(d, 100)], doubles[sketch_krylov_doubles(100)]
+     sketch_lanczos(sketch_hessian_matvec, &h, &k, NULL);                // 100 steps, fully reorthogonalised; options: checkpoint, progress, threads
+     sketch_ritz(&k, theta, bound, s, scratch);                          // eigenvalues, ascending, each with a bound on its error
+     sketch_spectrum_summary(&k, theta, s, y, 0, NULL, &summary);        // y = S gradient
+
+ EXAMPLE 5: intrinsic dimension: the least d in whose random subspace training still works
+
+     sketch_idsearch_begin(&search, &options);                           // d_min, d_max = the plan's d, the metric to reach, the gain that counts as none
+     while (sketch_idsearch_next(&search, &d, &restart) == SKETCH_OK && d) {
+         if (restart) memset(w, 0, d_max * sizeof *w);
+         ... some steps: sketch_subspace_lift(plan, theta0, w, theta, work); g at theta; sketch_subspace_grad(plan, g, SKETCH_F32, d, gw, work); w -= lr gw
+         sketch_idsearch_tell(&search, metric, NULL);
+     }
+
  WORDS
      n, d          input and sketch length.  L: block length (a power of two).  N = ceil(n/L): number of blocks.
      S             the operator, d x n, random, linear: drawn from (algorithm, n, d, seed, options) and nothing else.
@@ -73,7 +90,7 @@
 
  WHAT IT DOES NOT DO
      compute gradients; create threads; print; abort; allocate after create; keep global state; hold a matrix of size n;
-     read or write anything but the store's directory. This version has no CUDA section and no Windows store.
+     read or write anything but the store's directory and a checkpoint that you name. This version has no CUDA section and no Windows store.
 
  THREADS. A sketch_plan is immutable: share it. A sketch_work is scratch: one for each thread that calls. To spread one
      call over threads give the descriptor a parallel_for (examples/threads.h has one for pthreads; compiled with -fopenmp,
@@ -91,7 +108,7 @@
      instruction sets to |difference| <= 4 k u |S||x|, u = 2^-24, k the sum of the contracted lengths (elementwise bound).
      -ffast-math is refused at compile time; a wrong rounding mode or flush-to-zero at create.
      Cuts of x into tensors and stream pushes never change a bit. Separate calls of sketch_accum for parts of x agree with one call to rounding,
-     and to the bit as sketch_shard describes.
+     and to the bit as sketch_shard describes. sketch_dot_f32, sketch_gemm_nt, the two sketch_gemv and what is built on them (Lanczos) agree between instruction sets to rounding.
 
  THE OPERATORS, EXACTLY (a second implementation can be written from this section; tests/oracle.py is one)
 
@@ -163,6 +180,9 @@
      Schioppa, NeurIPS 2024, arXiv 2402.03994.  Ailon & Chazelle, SIAM J. Comput. 2009.  Le, Sarlos & Smola, Fastfood, ICML 2013.
      Kane & Nelson, Sparser JL, JACM 2014.  Park et al., TRAK, ICML 2023.  Salmon et al., Parallel random numbers, SC 2011.
      Tropp, Improved analysis of the SRHT, 2011.  Charikar, Chen & Farach-Colton, CountSketch, 2002.
+     Parlett, The Symmetric Eigenvalue Problem, 1980.  Giraud et al., Gram-Schmidt twice, Numer. Math. 2005.  Balabanov & Grigori, Randomized Gram-Schmidt,
+     SISC 2022.  Grigori, Kressner, Shao & Simunec, arXiv 2601.10248.  Ubaru, Chen & Saad, SLQ, SIMAX 2017.  Meyer et al., Hutch++, SOSA 2021.  Klochkov & Liu,
+     arXiv 2409.17357.  Koh & Liang, Influence functions, ICML 2017.  Li et al., Intrinsic dimension, ICLR 2018.
 
  CHANGES
      0.1.0  first version; stream version 1.
@@ -175,7 +195,7 @@
    SKETCH_IMPLEMENTATION   in one file: the function bodies follow the declarations.
    SKETCH_STATIC           declarations and bodies are static: a private copy, in each file that also defines SKETCH_IMPLEMENTATION.
    SKETCH_MALLOC(size), SKETCH_FREE(ptr)   replace malloc and free, both or neither (16-byte alignment is enough).
-   SKETCH_NO_STDIO         leaves out the store (no files, no <stdio.h>, no POSIX).
+   SKETCH_NO_STDIO         leaves out the store and checkpoints (no files, no <stdio.h>, no POSIX).
    SKETCH_NO_SIMD          compiles the scalar path only.
    SKETCH_NO_SIMDE         does not look for <simde/...>.
    SKETCH_API              replaces the linkage of the declarations (extern), e.g. by a visibility attribute.
@@ -314,6 +334,20 @@ typedef struct sketch_tensor {       /* a read-only view of caller's memory, ali
     sketch_dtype dtype;
 } sketch_tensor;
 
+typedef struct sketch_krylov {       /* a Krylov space under construction: see sketch_krylov_make, sketch_lanczos */
+    size_t   d, steps;               /* length of its vectors; steps that there is room for */
+    float   *basis;                  /* [steps+1, d], the caller's: rows 0..done */
+    double  *alpha, *beta;           /* [steps] each: diagonal, and what couples row j to row j+1 */
+    double  *scratch;                /* [2*steps] */
+    size_t   done;                   /* steps done */
+    size_t   restarts;               /* invariant subspaces met */
+    size_t   saved;                  /* rows that the checkpoint holds */
+    double   norm;                   /* largest |A v| seen: a lower bound of the operator's norm */
+    double   slack;                  /* what was taken for zero at restarts: root of the sum of squares */
+    double   skew;                   /* largest entry of V A V^T that contradicts symmetry (Lanczos): rounding of A; or A is not symmetric */
+    int      callback;               /* what the operator returned when it ended a call */
+} sketch_krylov;
+
 /* // >>api =======================================================================================
    Unless said otherwise: pointers must not be NULL, arrays must not overlap, and a call costs no allocation. */
 
@@ -390,6 +424,11 @@ SKETCH_API double        sketch_dot_f32 (const float *a, const float *b, size_t 
 SKETCH_API sketch_status sketch_gemm_nt (const float *a, size_t m, const float *b, size_t k, size_t d,
                                       float *c /* [m,k] = a[m,d] b[k,d]^T */, const sketch_threads *threads /* may be NULL */);
     /* f32 sums, in some order: |error| <= d 2^-24 sum |a_i b_i| for each entry. m or k = 0: nothing to do. E_ARG, E_SIZE. */
+SKETCH_API sketch_status sketch_gemv_f32(const float *v, size_t m, size_t d, const float *w, double *c, const sketch_threads *threads /* may be NULL */);
+    /* c[m] = V w for rows V[m,d]: products and sums in f64, error as of sketch_dot_f32. One read of V, at memory speed. m = 0: nothing to do. E_ARG, E_SIZE. */
+SKETCH_API sketch_status sketch_gemv_t_f32(const float *v, size_t m, size_t d, const double *c, float *w, const sketch_threads *threads /* may be NULL */);
+    /* w[d] += V^T c: c rounded to f32; rows added in order, four at once, in f32: |error| <= (m/4 + 5) 2^-24 (|w| + sum |c_i v_i|). w must not overlap v. One
+       read of V, at memory speed. With sketch_gemv_f32 one pass of Gram-Schmidt. The number of threads never changes a bit of either. E_ARG, E_SIZE. */
 
 /* ---- store: append-only, crash-safe, readable with np.load ------------------------------------------------ */
 #ifndef SKETCH_NO_STDIO
@@ -420,10 +459,20 @@ SKETCH_API sketch_status sketch_store_rows  (const sketch_store *store, uint64_t
 SKETCH_API sketch_status sketch_store_verify(sketch_store *store, uint64_t *bad_rows);
     /* Reads all rows and compares their sums. OK with *bad_rows > 0: damaged; counts also rows that the index promises and the files lack. E_IO: a file is gone. */
 SKETCH_API sketch_status sketch_store_close (sketch_store *store);                         /* NULL ok. Uncommitted rows are committed; frees in any case. */
+
+/* A Krylov space in a file (sketch_lanczos's checkpoint), crash-safe as the store is. One writer at a time. Format: at >>store. */
+SKETCH_API sketch_status sketch_krylov_save(sketch_krylov *k, const char *path);
+    /* Adds rows saved..done of k (saved = 0: a new file, which replaces what is there; it is made as path.tmp). After OK they survive a power cut; a crash before that leaves the
+       file with the rows it had. E_ARG (also a path of 1024 bytes or more), E_SIZE; E_IO; E_STATE: the file is not the one that rows 0..saved-1 went to; E_UNSUPPORTED: big-endian
+       host, Windows. Cost: 4 d + 24 bytes a row and two syncs. */
+SKETCH_API sketch_status sketch_krylov_load(sketch_krylov *k, const char *path);
+    /* Puts what the file holds into k, whose arrays have room for k->steps steps (what the file has beyond them is left there), and whose row 0 holds the start vector: sets
+       done, saved and the other scalars. No such file, or one without rows: OK with done = saved = 0. E_FORMAT, done = 0: not such a file, of another d, damaged, shorter than it
+       says, or begun from another start vector; all but damage inside a row is found before a row is read. E_ARG, E_SIZE, E_IO, E_UNSUPPORTED. */
 #endif
 
 /* // >>helpers ===================================================================================
-   Training data attribution, and what goes with it: plain C on the calls above alone, so that it reads as a worked
+   Training data attribution; the Hessian's spectrum; intrinsic dimension. Plain C on the calls above alone, so that it reads as a worked
    example of them. Nothing here allocates, prints, or keeps state; scratch is the caller's or under 48 KiB of stack.
 
    Words. q[nq,d]: sketches of query gradients; t[nt,d]: sketches of training gradients; rows contiguous, f32. score: the
@@ -983,6 +1032,1038 @@ SKETCH_INLINE sketch_status sketch_advise_d(const float *q, size_t nq, const flo
     return f > 1 ? SKETCH_OK : SKETCH_E_CONVERGE;
 }
 
+/* ---- the Hessian's spectrum ------------------------------------------------------------------------
+   An operator is a callback. The sketched Hessian v -> S HVP(S^T v) is one (sketch_hessian_matvec), a Hessian-vector product by finite differences another
+   (sketch_hvp_fd), and everything from sketch_lanczos on takes any. What runs long keeps its state in a plain struct, reports progress after each step, and
+   stops with E_CALLBACK (an operator returned nonzero, or progress did) or E_NONFINITE (an operator's result holds NaN or Inf), keeping what was computed:
+   call again to go on.
+
+   How the eigenvalues of S H S^T stand to those of H: S H S^T and H S^T S share their nonzero ones, so an eigenvalue above the bulk comes out
+   within a factor 1 +- eps, eps the distortion of S on the leading eigenvectors, with noise of about (sum of |eigenvalues|)/d added; the null space of H
+   stays one; but an identity becomes S S^T, about n/d: subtract a shift c I from H before sketching, not after. */
+
+typedef int (*sketch_matvec_fn)(void *user, const float *v, float *out);     /* out = A v; 0: success. v and out do not overlap; v must not be changed */
+typedef int (*sketch_gradient_fn)(void *user, const float *theta, float *g); /* g[n] = gradient of the loss at theta[n]; 0: success */
+
+typedef struct sketch_hessian {      /* the Hessian, sketched, or restricted to a span of coordinates (a layer), or both */
+    const sketch_plan *plan;         /* S; NULL: no sketch: v and out are the span's own coordinates */
+    sketch_work       *work;         /* with a plan */
+    sketch_matvec_fn   hvp;          /* out[n] = H v[n] */
+    void              *hvp_user;
+    float             *n0, *n1;      /* scratch, n floats each */
+    uint64_t           n;            /* parameters; may be 0 with a plan */
+    uint64_t           offset, count;/* the span [offset, offset+count): H with every other row and column set to zero. count = 0: all that follows offset */
+} sketch_hessian;
+
+SKETCH_INLINE uint64_t ski_hessian_dims(const sketch_hessian *h, uint64_t *n, uint64_t *count) {   /* 0: bad */
+    sketch_info f;
+    *n = *count = 0;
+    if (!h || !h->hvp || !h->n0 || !h->n1 || (h->plan && !h->work)) return 0;
+    f = sketch_query(h->plan);
+    *n = h->plan ? f.n : h->n;
+    if (*n == 0 || (h->n && h->n != *n) || h->offset >= *n || h->count > *n - h->offset || *n > (size_t)-1 / sizeof(float)) return 0;
+    *count = h->count ? h->count : *n - h->offset;
+    return h->plan ? f.d : *count;
+}
+
+SKETCH_INLINE uint64_t sketch_hessian_dim(const sketch_hessian *h) {
+    /* Length of the vectors that sketch_hessian_matvec takes: the plan's d, or without a plan the span's count. 0: something in *h is missing or does not fit. */
+    uint64_t n, count;
+    return ski_hessian_dims(h, &n, &count);
+}
+
+SKETCH_INLINE int sketch_hessian_matvec(void *user /* sketch_hessian * */, const float *v, float *out) {
+    /* A sketch_matvec_fn: out = S P H P S^T v, P the projector onto the span; without a plan the span's own block of H times v. Symmetric up to the rounding of hvp.
+       Returns 0; what hvp returned; or, negative, a sketch_status. Cost: one HVP, S^T and S on the span. */
+    const sketch_hessian *h = (const sketch_hessian *)user;
+    uint64_t n, count, d = ski_hessian_dims(h, &n, &count);
+    sketch_tensor t;
+    int r;
+    if (!d || !v || !out) return SKETCH_E_ARG;
+    if (count < n) memset(h->n0, 0, (size_t)n * sizeof(float));
+    if (!h->plan) memcpy(h->n0 + h->offset, v, (size_t)count * sizeof(float));
+    else if ((r = sketch_apply_t_range(h->plan, v, h->offset, count, 1.0f, 0.0f, h->n0 + h->offset, SKETCH_F32, h->work)) != 0) return r;
+    if ((r = h->hvp(h->hvp_user, h->n0, h->n1)) != 0) return r;
+    if (!h->plan) { memcpy(out, h->n1 + h->offset, (size_t)count * sizeof(float)); return 0; }
+    memset(out, 0, (size_t)d * sizeof(float));
+    t.data = h->n1 + h->offset; t.count = count; t.stride = 0; t.dtype = SKETCH_F32;
+    return sketch_accum(h->plan, &t, h->offset, 1, out, 0, h->work);
+}
+
+typedef struct sketch_fd {           /* a Hessian-vector product where there is no second derivative (fused attention, for one) */
+    sketch_gradient_fn gradient;
+    void        *user;
+    const float *theta;              /* [n]: where; not changed */
+    size_t       n;
+    float       *n0, *n1;            /* scratch, n floats each; not those of a sketch_hessian that calls this */
+    double       step;               /* length |h v| of the step to each side; 0: 2^-7 sqrt(|theta| rms(theta)), or 2^-7 if theta = 0 */
+} sketch_fd;
+
+SKETCH_INLINE int sketch_hvp_fd(void *user /* sketch_fd * */, const float *v, float *out) {
+    /* A sketch_matvec_fn: out = (g(theta + h v) - g(theta - h v)) / 2h, with h |v| = step: two gradients. out = 0 for v = 0.
+       Error, relative to |H||v|: truncation step^2/6 |D^4 loss|/|H| (zero for a quadratic loss); rounding about u (|g|/|H| + |theta|)/step, u = 2^-24 times
+       the rounding steps of the gradient.
+       The default step, between the scale of theta (right for a v spread over all coordinates) and that of one coordinate (for a v that lives on a few),
+       leaves 1e-5 .. 1e-3 on smooth networks: enough for eigenvalues above 1e-3 of the largest. With ReLU and other kinks a larger step averages over them.
+       Returns 0; what gradient returned; SKETCH_E_ARG, SKETCH_E_SIZE; or SKETCH_E_NONFINITE: theta or v is not finite. */
+    const sketch_fd *f = (const sketch_fd *)user;
+    double vv, tt, h;
+    size_t i;
+    int r;
+    if (!f || !f->gradient || !f->theta || !f->n || !f->n0 || !f->n1 || !v || !out || !(f->step >= 0)) return SKETCH_E_ARG;
+    if (!ski_fits(1, f->n, sizeof(float))) return SKETCH_E_SIZE;
+    vv = sqrt(sketch_dot_f32(v, v, f->n)); tt = sqrt(sketch_dot_f32(f->theta, f->theta, f->n));
+    if (!(vv - vv == 0 && tt - tt == 0)) return SKETCH_E_NONFINITE;
+    if (vv == 0) { memset(out, 0, f->n * sizeof(float)); return 0; }
+    h = f->step > 0 ? f->step : tt > 0 ? 0.0078125 * tt / sqrt(sqrt((double)f->n)) : 0.0078125;
+    h /= vv;
+    for (i = 0; i < f->n; i++) f->n0[i] = (float)((double)f->theta[i] + h * (double)v[i]);
+    if ((r = f->gradient(f->user, f->n0, out)) != 0) return r;
+    for (i = 0; i < f->n; i++) f->n0[i] = (float)((double)f->theta[i] - h * (double)v[i]);
+    if ((r = f->gradient(f->user, f->n0, f->n1)) != 0) return r;
+    for (i = 0; i < f->n; i++) out[i] = (float)(((double)out[i] - (double)f->n1[i]) / (2 * h));
+    return 0;
+}
+
+/* ---- Krylov spaces: Lanczos ---------------------------------------------------------------------- */
+typedef struct sketch_krylov_options {   /* all zero, or NULL: the defaults */
+    uint64_t        seed;            /* of random start vectors, restarts and probes */
+    const float    *start;           /* [d]: the start vector, of any length but 0; NULL: random. Read when done = 0 */
+    double          breakdown;       /* 0: 1e-6. What is left of A v_j after orthogonalisation counts as zero below this times the largest |A v| seen */
+    sketch_threads  threads;         /* of the orthogonalisation; never changes a bit */
+    sketch_progress progress;        /* after every step: steps done, steps asked */
+    const char     *checkpoint;      /* a file (sketch_lanczos); NULL: none. Loaded if it is there and done = 0, and written to as steps are done */
+    uint64_t        every;           /* steps between writes to it; 0: 1. Also written when the call ends, whatever its status */
+} sketch_krylov_options;
+
+SKETCH_INLINE size_t sketch_krylov_floats(size_t d, size_t steps) {    /* of the basis: (steps + 1) d. 0: zero or too large */
+    return d && steps < (size_t)-1 / 2 && ski_fits(steps + 1, d, sizeof(float)) ? (steps + 1) * d : 0;
+}
+SKETCH_INLINE size_t sketch_krylov_doubles(size_t steps) {             /* of alpha, beta and scratch: 4 steps. 0: zero or too large */
+    return ski_fits(steps, 4, sizeof(double)) ? 4 * steps : 0;
+}
+SKETCH_INLINE sketch_krylov sketch_krylov_make(size_t d, size_t steps, float *basis, double *doubles) {
+    /* An empty Krylov space of vectors of length d with room for `steps` steps, in the caller's basis[sketch_krylov_floats(d, steps)] and
+       doubles[sketch_krylov_doubles(steps)]. (1,000 steps at d = 2^20: 4.2 GB.) */
+    sketch_krylov k;
+    memset(&k, 0, sizeof k);
+    k.d = d; k.steps = steps; k.basis = basis;
+    k.alpha = doubles; k.beta = doubles ? doubles + steps : NULL; k.scratch = doubles ? doubles + 2 * steps : NULL;
+    return k;
+}
+
+SKETCH_INLINE uint64_t ski_mix(uint64_t seed, uint64_t stream, uint64_t i) {   /* splitmix64's finaliser over a counter: any element by itself */
+    uint64_t z = (seed ^ stream * 0xD1B54A32D192ED03u) + (i + 1) * 0x9E3779B97F4A7C15u;
+    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u; z = (z ^ (z >> 27)) * 0x94D049BB133111EBu;
+    return z ^ (z >> 31);
+}
+SKETCH_INLINE void ski_random(float *x, size_t n, uint64_t seed, uint64_t stream, int signs) {
+    /* +-1, or uniform in (-1, 1): such a start vector is orthogonal to no eigenvector */
+    size_t i;
+    for (i = 0; i < n; i++) {
+        uint64_t z = ski_mix(seed, stream, i);
+        x[i] = signs ? (z >> 63 ? 1.0f : -1.0f) : (float)((double)(z >> 40) * (2.0 / 16777216.0) - 0.999999940395355);
+    }
+}
+SKETCH_INLINE double ski_norm(const float *x, size_t n) { return sqrt(sketch_dot_f32(x, x, n)); }
+SKETCH_INLINE void ski_scale(float *x, size_t n, double f) { size_t i; for (i = 0; i < n; i++) x[i] = (float)((double)x[i] * f); }
+
+SKETCH_INLINE double ski_orthogonalise(const float *v, size_t m, size_t d, float *w, double *c, double *sum, const sketch_threads *threads) {
+    /* w -= V^T V w for orthonormal rows V[m,d]; sum[m] = the coefficients taken out; returns |w| (NaN if w is not finite). Gram-Schmidt in blocks, twice; more
+       often while a pass still halves w: it was then mostly in the space (Giraud, Langou, Rozloznik & van den Eshof, Numer. Math. 2005: twice is enough unless
+       it is all in there). */
+    double before, after = ski_norm(w, d);
+    size_t i;
+    int pass;
+    memset(sum, 0, m * sizeof *sum);
+    for (pass = 0; pass < 6 && m; pass++) {
+        before = after;
+        (void)sketch_gemv_f32(v, m, d, w, c, threads);
+        for (i = 0; i < m; i++) { sum[i] += c[i]; c[i] = -c[i]; }
+        (void)sketch_gemv_t_f32(v, m, d, c, w, threads);
+        after = ski_norm(w, d);
+        if (pass && !(after < 0.5 * before)) break;
+    }
+    return after;
+}
+
+typedef struct ski_sketched { const sketch_plan *plan; sketch_work *work; float *rows; size_t d; } ski_sketched;   /* rows[i] = S v_i, orthonormal */
+
+SKETCH_INLINE double ski_orthogonalise_sketched(const float *v, size_t m, size_t d, float *w, double *c, double *sum, const ski_sketched *q,
+                                                const sketch_threads *threads) {
+    /* The same in the inner product <S x, S y> (randomised Gram-Schmidt, Balabanov & Grigori, SISC 2022): two passes; rows[m] = S w; returns |S w|. */
+    size_t i;
+    int pass;
+    memset(sum, 0, m * sizeof *sum);
+    for (pass = 0; pass < 3; pass++) {
+        if (sketch_apply(q->plan, w, SKETCH_F32, q->rows + m * q->d, q->work) != SKETCH_OK) return (double)NAN;
+        if (pass == 2 || !m) break;
+        (void)sketch_gemv_f32(q->rows, m, q->d, q->rows + m * q->d, c, threads);
+        for (i = 0; i < m; i++) { sum[i] += c[i]; c[i] = -c[i]; }
+        (void)sketch_gemv_t_f32(v, m, d, c, w, threads);
+    }
+    return ski_norm(q->rows + m * q->d, q->d);
+}
+
+SKETCH_INLINE int ski_krylov_ok(const sketch_krylov *k) {
+    return k && k->basis && k->alpha && k->beta && k->scratch && sketch_krylov_floats(k->d, k->steps) && sketch_krylov_doubles(k->steps) && k->done <= k->steps;
+}
+
+SKETCH_INLINE sketch_status ski_krylov_run(sketch_matvec_fn fn, void *user, sketch_krylov *k, double *h /* [steps,steps] or NULL */,
+                                           const ski_sketched *q /* or NULL */, const sketch_krylov_options *opt) {
+    /* From row `done`, which is there, on. A v_j = sum_i sum[i] v_i + beta v_{j+1}. */
+    double tiny = opt->breakdown > 0 ? opt->breakdown : 1e-6, *c = k->scratch, *sum = k->scratch + k->steps;
+    size_t d = k->d, i;
+    sketch_status st = SKETCH_OK;
+    while (k->done < k->steps && k->done < (q ? q->d : d) && st == SKETCH_OK) {
+        size_t j = k->done;
+        float *w = k->basis + (j + 1) * d;
+        double size, beta;
+        if ((k->callback = fn(user, k->basis + j * d, w)) != 0) { st = SKETCH_E_CALLBACK; break; }
+        size = ski_norm(w, d);
+        if (!(size - size == 0)) { st = SKETCH_E_NONFINITE; break; }
+        if (size > k->norm) k->norm = size;
+        beta = q ? ski_orthogonalise_sketched(k->basis, j + 1, d, w, c, sum, q, &opt->threads) : ski_orthogonalise(k->basis, j + 1, d, w, c, sum, &opt->threads);
+        if (!(beta - beta == 0)) { st = SKETCH_E_NONFINITE; break; }
+        if (h) for (i = 0; i <= j; i++) h[i * k->steps + j] = sum[i];
+        else for (i = 0; i < j; i++) {
+            double off = fabs(sum[i] - (i + 1 == j ? k->beta[i] : 0.0));
+            if (off > k->skew) k->skew = off;
+        }
+        k->alpha[j] = sum[j];
+        if (!(beta > tiny * k->norm)) {                                 /* an invariant subspace (or A = 0) */
+            k->slack = sqrt(k->slack * k->slack + beta * beta);
+            k->restarts++;
+            beta = 0;
+            memset(w, 0, d * sizeof *w);
+            if (q) memset(q->rows + (j + 1) * q->d, 0, q->d * sizeof(float));
+            if (j + 1 < (q ? q->d : d)) {                               /* any new direction: nothing couples it to the old ones */
+                double before = 0, after = 0;
+                for (i = 0; i < 100 && !(after > 1e-4 * before); i++) {
+                    ski_random(w, d, opt->seed, (j + 1) * 128 + i, 0);
+                    before = ski_norm(w, d);
+                    after = q ? ski_orthogonalise_sketched(k->basis, j + 1, d, w, c, sum, q, &opt->threads)
+                              : ski_orthogonalise(k->basis, j + 1, d, w, c, sum, &opt->threads);
+                }
+                if (!(after > 0)) { st = SKETCH_E_CONVERGE; break; }
+                ski_scale(w, d, 1 / after);
+                if (q) ski_scale(q->rows + (j + 1) * q->d, q->d, 1 / after);
+            }
+        } else {
+            ski_scale(w, d, 1 / beta);
+            if (q) ski_scale(q->rows + (j + 1) * q->d, q->d, 1 / beta);
+        }
+        k->beta[j] = beta;
+        if (h && j + 1 < k->steps) h[(j + 1) * k->steps + j] = beta;
+        k->done++;
+#ifndef SKETCH_NO_STDIO
+        if (opt->checkpoint && k->done % (opt->every ? opt->every : 1) == 0) st = sketch_krylov_save(k, opt->checkpoint);
+#endif
+        if (st == SKETCH_OK && opt->progress.fn && opt->progress.fn(opt->progress.user, k->done, k->steps)) st = SKETCH_E_CALLBACK;
+    }
+#ifndef SKETCH_NO_STDIO
+    if (opt->checkpoint && st != SKETCH_E_IO) {
+        sketch_status end = sketch_krylov_save(k, opt->checkpoint);
+        if (st == SKETCH_OK) st = end;
+    }
+#endif
+    return st;
+}
+
+SKETCH_INLINE sketch_status ski_krylov_start(sketch_krylov *k, const float *start, uint64_t seed, uint64_t stream, int signs) {   /* row 0 */
+    double size;
+    if (start) memcpy(k->basis, start, k->d * sizeof(float)); else ski_random(k->basis, k->d, seed, stream, signs);
+    size = ski_norm(k->basis, k->d);
+    if (!(size - size == 0)) return SKETCH_E_NONFINITE;
+    if (size == 0) return SKETCH_E_ARG;
+    ski_scale(k->basis, k->d, 1 / size);
+    k->norm = k->slack = k->skew = 0; k->restarts = k->done = k->saved = 0;
+    return SKETCH_OK;
+}
+
+SKETCH_INLINE sketch_status sketch_lanczos(sketch_matvec_fn fn, void *user, sketch_krylov *k, const sketch_krylov_options *opt /* NULL ok */) {
+    /* The symmetric operator A on vectors of length k->d, projected onto a Krylov space: after m = k->done steps rows 0..m-1 of the basis V are orthonormal
+       and V A V^T = T, tridiagonal with diagonal alpha[0..m-1] and off-diagonal beta[0..m-2], and row m is the next direction, with A V^T = V^T T + beta[m-1]
+       v_m e_m^T.
+       Every new vector is orthogonalised against all earlier ones, twice, so no eigenvalue is found twice (no ghosts): |<v_i, v_j>| stays near 1e-7. Where
+       the space becomes invariant (more steps than there are distinct eigenvalues) beta is 0 and a random direction starts a new block: so multiple
+       eigenvalues are found with their multiplicity, given the steps. It stops at k->steps, or at d, when the space is everything.
+       k->done = 0 begins (sketch_krylov_make gives that); else the call goes on from there, with the same bits as if it had never stopped.
+       Errors: E_ARG (also: start is zero), E_SIZE, E_CALLBACK (k->callback: what fn returned, 0 if progress asked to stop), E_NONFINITE (start, or what fn
+       wrote); E_IO, E_FORMAT, E_UNSUPPORTED (checkpoint). Steps done before stay.
+       Memory: the caller's, (steps + 1) d floats. Cost of step j: one matvec and four reads of j d floats. Accuracy: eigenvalues to about 1e-6 of the norm
+       for an f32 operator. Paige 1972; full reorthogonalisation: Parlett, The Symmetric Eigenvalue Problem, sec. 13. Bits depend on the instruction set
+       (sketch_gemv_f32), on nothing else. */
+    sketch_krylov_options o;
+    sketch_status st = SKETCH_OK;
+    memset(&o, 0, sizeof o);
+    if (opt) o = *opt;
+    if (k) k->callback = 0;
+    if (!fn || !k || !k->basis || !k->alpha || !k->beta || !k->scratch || !k->d || !k->steps || !(o.breakdown >= 0)) return SKETCH_E_ARG;
+    if (!ski_krylov_ok(k)) return SKETCH_E_SIZE;
+    if (k->done == 0) st = ski_krylov_start(k, o.start, o.seed, 0, 0);
+    if (st == SKETCH_OK && o.checkpoint) {
+#ifdef SKETCH_NO_STDIO
+        st = SKETCH_E_UNSUPPORTED;
+#else
+        if (k->done == 0) st = sketch_krylov_load(k, o.checkpoint);
+#endif
+    }
+    return st == SKETCH_OK ? ski_krylov_run(fn, user, k, NULL, NULL, &o) : st;
+}
+
+/* ---- Ritz values and vectors ---------------------------------------------------------------------- */
+
+SKETCH_INLINE sketch_status sketch_tridiagonal_eigen(size_t m, double *diag, double *off, double *z, size_t nz) {
+    /* Eigenvalues of the symmetric tridiagonal matrix with diagonal diag[m] and off-diagonal off[0..m-2] (off has m entries; spoilt): diag becomes them,
+       ascending.
+       z[m,nz] is multiplied by the eigenvectors: given row i of the identity in row i (nz = m), row i becomes the eigenvector of diag[i]; given nz columns of
+       the identity, those components of it. nz = 0: z may be NULL.
+       Implicit QL with Wilkinson's shift (EISPACK imtql2): absolute error a few 2^-53 of the norm. Cost: about m^2 (1 + nz) rotations: m = 1000 takes about
+       20 ms without vectors, 1.5 s with all. E_NONFINITE: untouched. E_CONVERGE: 80 iterations for one eigenvalue. */
+    double norm = 0;
+    size_t i, l, p, c, worst;
+    if (!m || !diag || !off || (nz && !z)) return SKETCH_E_ARG;
+    if (!ski_fits(m, nz ? nz : 1, sizeof(double))) return SKETCH_E_SIZE;
+    for (i = 0; i < m; i++) {
+        double a = fabs(diag[i]), b = i + 1 < m ? fabs(off[i]) : 0;
+        if (!(a - a == 0 && b - b == 0)) return SKETCH_E_NONFINITE;
+        norm = fmax(norm, fmax(a, b));
+    }
+    if (norm == 0) return SKETCH_OK;
+    for (i = 0; i < m; i++) { diag[i] /= norm; off[i] = i + 1 < m ? off[i] / norm : 0; }     /* entries of at most 1: squares cannot overflow */
+    for (l = 0; l < m; l++) {
+        int iterations = 0;
+        for (;;) {
+            double g, r, s = 1, co = 1, shift = 0, f, b;
+            for (p = l; p + 1 < m && fabs(off[p]) > 1.1102230246251565e-16; p++) { }
+            if (p == l) break;
+            if (iterations++ == 80) return SKETCH_E_CONVERGE;
+            g = (diag[l + 1] - diag[l]) / (2 * off[l]);
+            r = sqrt(g * g + 1);
+            g = diag[p] - diag[l] + off[l] / (g + (g < 0 ? -r : r));
+            r = 1;
+            for (i = p; i-- > l; ) {
+                double *z0 = z ? z + i * nz : NULL, *z1 = z ? z0 + nz : NULL;
+                f = s * off[i]; b = co * off[i];
+                off[i + 1] = r = sqrt(f * f + g * g);
+                if (r == 0) { diag[i + 1] -= shift; off[p] = 0; break; }
+                s = f / r; co = g / r;
+                g = diag[i + 1] - shift;
+                r = (diag[i] - g) * s + 2 * co * b;
+                shift = s * r;
+                diag[i + 1] = g + shift;
+                g = co * r - b;
+                for (c = 0; c < nz; c++) { double t = z1[c], u = z0[c]; z1[c] = s * u + co * t; z0[c] = co * u - s * t; }
+                r = 1;
+            }
+            if (r == 0) continue;
+            diag[l] -= shift; off[l] = g; off[p] = 0;
+        }
+    }
+    for (l = 0; l < m; l++) {                                           /* ascending */
+        for (worst = l, i = l + 1; i < m; i++) if (diag[i] < diag[worst]) worst = i;
+        if (worst != l) {
+            double t = diag[l]; diag[l] = diag[worst]; diag[worst] = t;
+            for (c = 0; c < nz; c++) { t = z[l * nz + c]; z[l * nz + c] = z[worst * nz + c]; z[worst * nz + c] = t; }
+        }
+    }
+    for (i = 0; i < m; i++) diag[i] *= norm;
+    return SKETCH_OK;
+}
+
+SKETCH_INLINE sketch_status sketch_ritz(const sketch_krylov *k, double *theta, double *bound /* NULL ok */, double *s /* NULL ok */,
+                                        double *scratch /* [2*done] */) {
+    /* theta[m]: the m = k->done Ritz values, ascending: so the most negative first, the largest last.
+       bound[m]: each has an eigenvalue of A within bound, |beta_m s_mi| + slack, to the rounding of A (Parlett, sec. 13.2); a small one says that this pair
+       has converged.
+       s[m,m]: row i is the Ritz vector of theta[i] in the basis: give it to sketch_ritz_vectors.
+       Nothing may overlap. E_ARG: also done = 0. On errors of sketch_tridiagonal_eigen what is in the arrays means nothing. Cost: its own. */
+    size_t m, i;
+    double *off = scratch, *last;
+    sketch_status st;
+    if (!k || !k->alpha || !k->beta || !k->done || !theta || !scratch) return SKETCH_E_ARG;
+    m = k->done;
+    if (!ski_fits(m, m, sizeof(double))) return SKETCH_E_SIZE;
+    last = scratch + m;
+    memcpy(theta, k->alpha, m * sizeof *theta);
+    memcpy(off, k->beta, m * sizeof *off);
+    if (s) {
+        memset(s, 0, m * m * sizeof *s);
+        for (i = 0; i < m; i++) s[i * m + i] = 1;
+        st = sketch_tridiagonal_eigen(m, theta, off, s, m);
+        for (i = 0; i < m; i++) last[i] = s[i * m + m - 1];
+    } else {
+        memset(last, 0, m * sizeof *last);
+        last[m - 1] = 1;
+        st = sketch_tridiagonal_eigen(m, theta, off, last, 1);
+    }
+    if (st == SKETCH_OK && bound) for (i = 0; i < m; i++) bound[i] = fabs(k->beta[m - 1] * last[i]) + k->slack;
+    return st;
+}
+
+SKETCH_INLINE sketch_status sketch_ritz_vectors(const sketch_krylov *k, const double *s, size_t count, float *y, const sketch_threads *threads /* NULL ok */) {
+    /* y[count,d]: unit Ritz vectors for count rows of s[.,done] (s + i*done starts at the i-th). y must not overlap the basis. Cost: one read of the basis for
+       each. */
+    size_t i;
+    sketch_status st = SKETCH_OK;
+    if (!k || !k->basis || !k->done || (count && (!s || !y))) return SKETCH_E_ARG;
+    if (!ski_fits(count, k->d, sizeof(float)) || !ski_fits(count, k->done, sizeof(double))) return SKETCH_E_SIZE;
+    for (i = 0; i < count && st == SKETCH_OK; i++) {
+        memset(y + i * k->d, 0, k->d * sizeof(float));
+        st = sketch_gemv_t_f32(k->basis, k->done, k->d, s + i * k->done, y + i * k->d, threads);
+    }
+    return st;
+}
+
+SKETCH_INLINE sketch_status sketch_ritz_lift(const sketch_plan *plan, const float *y, size_t count, float *x, sketch_work *work) {
+    /* x[count,n]: S^T y_i for rows y[count,d], scaled to length 1. For a vector y that S H S^T maps to a multiple of itself the lifted one points into H's
+       eigenspace with cosine about (1 + n/d)^-1/2: a direction to perturb along; for an eigenvector of H itself apply H once more (H S^T y). A zero row stays
+       zero. */
+    sketch_info f;
+    size_t i, n;
+    double size;
+    sketch_status st = SKETCH_OK;
+    if (!plan || !work || (count && (!y || !x))) return SKETCH_E_ARG;
+    f = sketch_query(plan);
+    if (f.n > (size_t)-1 / sizeof(float)) return SKETCH_E_SIZE;
+    n = (size_t)f.n;
+    if (!ski_fits(count, n, sizeof(float))) return SKETCH_E_SIZE;
+    for (i = 0; i < count && st == SKETCH_OK; i++) {
+        st = sketch_apply_t(plan, y + i * (size_t)f.d, x + i * n, SKETCH_F32, work);
+        if (st == SKETCH_OK && (size = ski_norm(x + i * n, n)) > 0) ski_scale(x + i * n, n, 1 / size);
+    }
+    return st;
+}
+
+typedef struct sketch_spectrum {     /* what the paper draws (sec. 5.5) */
+    double largest, smallest;        /* Ritz values at the ends */
+    double rneg;                     /* |most negative| / |most positive|; 0: none negative; INFINITY: none positive */
+    size_t outliers;                 /* Ritz values with R = lambda / largest > the ratio; 0 if none is positive */
+    double gradient_share;           /* share of |g|^2 in their eigenspace, 0..1 (0 without g) */
+    double gradient_norm_share;      /* its root: |projection| / |g| */
+} sketch_spectrum;
+
+SKETCH_INLINE sketch_status sketch_spectrum_summary(const sketch_krylov *k, const double *theta, const double *s /* NULL ok without g */,
+                                                    const float *g /* [d], NULL ok */, double ratio /* 0: 0.2 */, double *r /* [done], NULL ok */, sketch_spectrum *out) {
+    /* From theta[done] and s[done,done] of sketch_ritz. g: the gradient's sketch, S grad.
+       r[i] = R_(i+1) = (i+1-th largest) / largest (NaN if that is not positive). Uses k->scratch.
+       *out is all zero on error. E_ARG: also a ratio not in [0, 1); E_NONFINITE: theta or g. Cost: with g one read of the basis and m multiply-adds an
+       outlier. */
+    size_t m, i, j;
+    double share = 0, gg = 0;
+    if (out) memset(out, 0, sizeof *out);
+    if (!k || !k->done || !theta || !out || !(ratio >= 0 && ratio < 1) || (g && (!s || !k->scratch || !k->basis))) return SKETCH_E_ARG;
+    m = k->done;
+    for (i = 0; i < m; i++) if (!(theta[i] - theta[i] == 0)) return SKETCH_E_NONFINITE;
+    if (g) {
+        gg = sketch_dot_f32(g, g, k->d);
+        if (!(gg - gg == 0)) return SKETCH_E_NONFINITE;
+    }
+    if (ratio == 0) ratio = 0.2;
+    out->largest = theta[m - 1]; out->smallest = theta[0];
+    if (out->smallest < 0) out->rneg = out->largest > 0 ? -out->smallest / out->largest : (double)INFINITY;
+    while (out->largest > 0 && out->outliers < m && theta[m - 1 - out->outliers] > ratio * out->largest) out->outliers++;
+    for (i = 0; r && i < m; i++) r[i] = out->largest > 0 ? theta[m - 1 - i] / out->largest : (double)NAN;
+    if (g && gg > 0) {
+        sketch_status st = sketch_gemv_f32(k->basis, m, k->d, g, k->scratch, NULL);     /* <g, v_j>; then <g, u_i> = sum_j s_ij <g, v_j> */
+        if (st != SKETCH_OK) return st;
+        for (i = 0; i < out->outliers; i++) {
+            double p = 0;
+            for (j = 0; j < m; j++) p += s[(m - 1 - i) * m + j] * k->scratch[j];
+            share += p * p;
+        }
+        out->gradient_share = fmin(share / gg, 1.0);
+        out->gradient_norm_share = sqrt(out->gradient_share);
+    }
+    return SKETCH_OK;
+}
+
+/* ---- Krylov spaces: Arnoldi ----------------------------------------------------------------------- */
+
+SKETCH_INLINE sketch_status sketch_arnoldi(sketch_matvec_fn fn, void *user, sketch_krylov *k, double *h /* [steps,steps] */, const sketch_plan *plan /* NULL ok */,
+                                           sketch_work *work, float *rows /* [steps+1, plan's d] */, const sketch_krylov_options *opt /* NULL ok; no checkpoint */) {
+    /* As sketch_lanczos, for an operator that is not symmetric: A V^T = V^T H + beta[m-1] v_m e_m^T with H upper Hessenberg, in the leading m x m of h (row
+       stride k->steps; zeroed when done = 0).
+       With a plan (n = k->d): the randomised Arnoldi process. Orthogonality is that of the sketches, which are kept in rows: rows[i] = S v_i orthonormal, V
+       only nearly so (|v| within the distortion of S on the space; d several times the steps).
+       Two reads of the basis a step, not four, and inner products of length d.
+       H then is not similar to the Hessenberg matrix of Arnoldi's process: sketch_arnoldi_eigen can restore that.
+       At most d steps. Errors as sketch_lanczos; E_SIZE: the plan's n is not k->d; E_ARG: a checkpoint; E_CONVERGE: no new direction after an invariant
+       space. */
+    sketch_krylov_options o;
+    ski_sketched q;
+    sketch_status st = SKETCH_OK;
+    memset(&o, 0, sizeof o);
+    if (opt) o = *opt;
+    if (k) k->callback = 0;
+    if (!fn || !k || !h || !k->basis || !k->alpha || !k->beta || !k->scratch || !k->d || !k->steps || !(o.breakdown >= 0) || o.checkpoint ||
+        (plan && (!work || !rows))) return SKETCH_E_ARG;
+    if (!ski_krylov_ok(k) || !ski_fits(k->steps, k->steps, sizeof(double)) || (plan && sketch_query(plan).n != k->d)) return SKETCH_E_SIZE;
+    q.plan = plan; q.work = work; q.rows = rows; q.d = plan ? (size_t)sketch_query(plan).d : 0;
+    if (k->done == 0) {
+        memset(h, 0, k->steps * k->steps * sizeof *h);
+        st = ski_krylov_start(k, o.start, o.seed, 0, 0);
+        if (st == SKETCH_OK && plan) {
+            double size;
+            if ((st = sketch_apply(plan, k->basis, SKETCH_F32, rows, work)) != SKETCH_OK) return st;
+            if (!((size = ski_norm(rows, q.d)) > 0)) return SKETCH_E_CONVERGE;
+            ski_scale(k->basis, k->d, 1 / size);
+            ski_scale(rows, q.d, 1 / size);
+        }
+    }
+    return st == SKETCH_OK ? ski_krylov_run(fn, user, k, h, plan ? &q : NULL, &o) : st;
+}
+
+SKETCH_INLINE sketch_status sketch_hessenberg_eigen(size_t m, double *h, double *re, double *im) {
+    /* Eigenvalues re + i im of the upper Hessenberg matrix h[m,m] (row-major; spoilt; below the subdiagonal it is not read), in no order, conjugate pairs side
+       by side, positive imaginary part first. Francis' double-shift QR without balancing (EISPACK hqr): error a few 2^-53 of the norm times the eigenvalue's
+       condition. About 10 m^3 operations. E_NONFINITE: nothing is changed; E_CONVERGE: 60 iterations for one eigenvalue. */
+    double norm = 0, shift = 0, p = 0, q = 0, r = 0;
+    size_t n = m, i, j, k, l, b;
+    int iterations = 0;
+    if (!m || !h || !re || !im) return SKETCH_E_ARG;
+    if (!ski_fits(m, m, sizeof(double))) return SKETCH_E_SIZE;
+    for (i = 0; i < m; i++) for (j = i ? i - 1 : 0; j < m; j++) norm += fabs(h[i * m + j]);
+    if (!(norm - norm == 0)) return SKETCH_E_NONFINITE;
+    while (n > 0) {                                                     /* the leading n x n is left */
+        double x, y, w, s, z;
+        size_t e = n - 1;
+        for (l = e; l > 0; l--) {                                       /* a zero subdiagonal entry starts the block l..e */
+            s = fabs(h[(l - 1) * m + l - 1]) + fabs(h[l * m + l]);
+            if (s == 0) s = norm;
+            if (fabs(h[l * m + l - 1]) <= 2.220446049250313e-16 * s) { h[l * m + l - 1] = 0; break; }
+        }
+        x = h[e * m + e];
+        if (l == e) { re[e] = x + shift; im[e] = 0; n--; iterations = 0; continue; }
+        y = h[(e - 1) * m + e - 1];
+        w = h[e * m + e - 1] * h[(e - 1) * m + e];
+        if (l + 1 == e) {
+            p = 0.5 * (y - x); q = p * p + w; z = sqrt(fabs(q)); x += shift;
+            if (q >= 0) {
+                z = p + (p < 0 ? -z : z);
+                re[e - 1] = re[e] = x + z;
+                if (z != 0) re[e] = x - w / z;
+                im[e - 1] = im[e] = 0;
+            } else { re[e - 1] = re[e] = x + p; im[e - 1] = z; im[e] = -z; }
+            n -= 2; iterations = 0;
+            continue;
+        }
+        if (iterations == 60) return SKETCH_E_CONVERGE;
+        if (iterations % 10 == 9) {                                     /* an exceptional shift */
+            shift += x;
+            for (i = 0; i < n; i++) h[i * m + i] -= x;
+            s = fabs(h[e * m + e - 1]) + fabs(h[(e - 1) * m + e - 2]);
+            x = y = 0.75 * s; w = -0.4375 * s * s;
+        }
+        iterations++;
+        for (b = e - 2; ; b--) {                                        /* two small subdiagonal entries: start there */
+            double u, v;
+            z = h[b * m + b]; r = x - z; s = y - z;
+            p = (r * s - w) / h[(b + 1) * m + b] + h[b * m + b + 1];
+            q = h[(b + 1) * m + b + 1] - z - r - s;
+            r = h[(b + 2) * m + b + 1];
+            s = fabs(p) + fabs(q) + fabs(r);
+            p /= s; q /= s; r /= s;
+            if (b == l) break;
+            u = fabs(h[b * m + b - 1]) * (fabs(q) + fabs(r));
+            v = fabs(p) * (fabs(h[(b - 1) * m + b - 1]) + fabs(z) + fabs(h[(b + 1) * m + b + 1]));
+            if (u <= 2.220446049250313e-16 * v) break;
+        }
+        for (i = b + 2; i <= e; i++) { h[i * m + i - 2] = 0; if (i > b + 2) h[i * m + i - 3] = 0; }
+        for (k = b; k < e; k++) {                                       /* chase the bulge, rows l..e only */
+            int last = k + 1 == e;
+            double *hk = h + k * m, *h1 = hk + m, *h2 = last ? h1 : h1 + m;
+            if (k != b) {
+                p = hk[k - 1]; q = h1[k - 1]; r = last ? 0 : h2[k - 1];
+                x = fabs(p) + fabs(q) + fabs(r);
+                if (x == 0) continue;
+                p /= x; q /= x; r /= x;
+            }
+            s = sqrt(p * p + q * q + r * r);
+            if (p < 0) s = -s;
+            if (s == 0) continue;
+            if (k != b) hk[k - 1] = -s * x;
+            else if (l != b) hk[k - 1] = -hk[k - 1];
+            p += s; x = p / s; y = q / s; z = r / s; q /= p; r /= p;
+            for (j = k; j < n; j++) {
+                double t = hk[j] + q * h1[j];
+                if (!last) { t += r * h2[j]; h2[j] -= t * z; }
+                h1[j] -= t * y; hk[j] -= t * x;
+            }
+            for (i = l; i <= (k + 3 < e ? k + 3 : e); i++) {
+                double *hi = h + i * m + k, t = x * hi[0] + y * hi[1];
+                if (!last) { t += z * hi[2]; hi[2] -= t * r; }
+                hi[1] -= t * q; hi[0] -= t;
+            }
+        }
+    }
+    return SKETCH_OK;
+}
+
+SKETCH_INLINE sketch_status sketch_arnoldi_eigen(const sketch_krylov *k, const double *h, float *lift /* [d], NULL ok */, double *re, double *im,
+                                                 double *scratch /* [m*m + 4*m] */, const sketch_threads *threads /* NULL ok */) {
+    /* re, im [m]: the Ritz values of A on the space of sketch_arnoldi, m = k->done, as sketch_hessenberg_eigen orders them.
+       With lift, for a space built with a plan: restores similarity to the process without one (Grigori, Kressner, Shao & Simunec, arXiv 2601.10248). The
+       sketch makes S v_m orthogonal to the S v_j, not v_m to the v_j.
+       Let z minimise |V^T z - v_m|: then A V^T = V^T (H + beta z e_m^T) + (a vector orthogonal to V) e_m^T, so H + beta z e_m^T is the Rayleigh quotient V^T+
+       A V^T, similar to Arnoldi's H, with the same eigenvalues: A's own on the space, for any S that is injective on it.
+       z by conjugate gradients on the normal equations (V is well conditioned: some 10 to 40 pairs of reads of the basis). h and k stay as they are: the
+       process may go on. E_CONVERGE: also the least squares did not come down to 1e-7, f32 rounding, in m + 100. */
+    size_t m, i, j;
+    double *a, *z, *r, *p, *g, rr, first, beta;
+    sketch_status st = SKETCH_OK;
+    if (!k || !k->basis || !k->beta || !k->done || !h || !re || !im || !scratch) return SKETCH_E_ARG;
+    m = k->done;
+    if (!ski_fits(m, m + 4, sizeof(double)) || m > k->steps) return SKETCH_E_SIZE;
+    a = scratch; z = a + m * m; r = z + m; p = r + m; g = p + m;
+    for (i = 0; i < m; i++) memcpy(a + i * m, h + i * k->steps, m * sizeof *a);
+    beta = k->beta[m - 1];
+    if (lift && beta != 0) {
+        st = sketch_gemv_f32(k->basis, m, k->d, k->basis + m * k->d, r, threads);
+        memset(z, 0, m * sizeof *z);
+        for (first = rr = 0, i = 0; i < m; i++) { p[i] = r[i]; rr += r[i] * r[i]; }
+        first = ski_norm(k->basis + m * k->d, k->d);
+        for (j = 0; st == SKETCH_OK && sqrt(rr) > 1e-7 * first; j++) {
+            double pg = 0, step, next = 0;
+            if (j == m + 100) return SKETCH_E_CONVERGE;
+            memset(lift, 0, k->d * sizeof *lift);
+            st = sketch_gemv_t_f32(k->basis, m, k->d, p, lift, threads);
+            if (st == SKETCH_OK) st = sketch_gemv_f32(k->basis, m, k->d, lift, g, threads);
+            for (i = 0; i < m; i++) pg += p[i] * g[i];
+            if (!(pg > 0)) return SKETCH_E_CONVERGE;
+            step = rr / pg;
+            for (i = 0; i < m; i++) { z[i] += step * p[i]; r[i] -= step * g[i]; next += r[i] * r[i]; }
+            for (i = 0; i < m; i++) p[i] = r[i] + next / rr * p[i];
+            rr = next;
+        }
+        for (i = 0; i < m && st == SKETCH_OK; i++) a[i * m + m - 1] += beta * z[i];
+    }
+    return st == SKETCH_OK ? sketch_hessenberg_eigen(m, a, re, im) : st;
+}
+
+/* ---- spectral density and trace -------------------------------------------------------------------- */
+
+typedef struct ski_slq_progress { sketch_progress outer; uint64_t before, total; } ski_slq_progress;
+SKETCH_INLINE int ski_slq_step(void *user, uint64_t done, uint64_t total) {
+    const ski_slq_progress *p = (const ski_slq_progress *)user;
+    (void)total;
+    return p->outer.fn(p->outer.user, p->before + done, p->total);
+}
+
+SKETCH_INLINE sketch_status sketch_slq(sketch_matvec_fn fn, void *user, sketch_krylov *k, size_t probes, double *nodes, double *weights /* [probes*steps] each */,
+                                       size_t *count, const sketch_krylov_options *opt /* NULL ok; start, checkpoint: not used */) {
+    /* Stochastic Lanczos quadrature (Ubaru, Chen & Saad, SIMAX 2017): *count pairs with sum of weights 1 such that sum w f(node) estimates tr f(A)/d for the
+       symmetric A.
+       For each probe, a vector of random signs, k->steps steps of Lanczos; nodes: the Ritz values; weights: the squared FIRST components of T's eigenvectors
+       (not equal weights: those are the histogram of Ritz values, which overcounts the ends), over the number of probes.
+       Exact for polynomials of degree 2 steps - 1 up to the probes' noise, relative O(1/sqrt(probes d)).
+       k gives the memory and is spoilt. Errors as sketch_lanczos, sketch_tridiagonal_eigen; on E_CALLBACK and E_NONFINITE the probes that were completed are
+       there, their weights adding up to 1 (*count = 0: none). Progress: steps done of probes*steps. Cost: probes times that of sketch_lanczos. */
+    sketch_krylov_options o;
+    ski_slq_progress progress;
+    sketch_status st = SKETCH_OK;
+    size_t i, p, m;
+    if (count) *count = 0;
+    memset(&o, 0, sizeof o);
+    if (opt) o = *opt;
+    if (k) { k->callback = 0; k->done = 0; }
+    if (!fn || !k || !k->basis || !k->alpha || !k->beta || !k->scratch || !k->d || !k->steps || !nodes || !weights || !count || !probes ||
+        !(o.breakdown >= 0)) return SKETCH_E_ARG;
+    if (!ski_krylov_ok(k) || !ski_fits(probes, k->steps, sizeof(double))) return SKETCH_E_SIZE;
+    progress.outer = o.progress; progress.before = 0; progress.total = (uint64_t)probes * k->steps;
+    o.start = NULL; o.checkpoint = NULL;
+    if (o.progress.fn) { o.progress.fn = ski_slq_step; o.progress.user = &progress; }
+    for (p = 0; p < probes; p++) {
+        st = ski_krylov_start(k, NULL, o.seed, (uint64_t)1 << 62 | p, 1);
+        if (st == SKETCH_OK) st = ski_krylov_run(fn, user, k, NULL, NULL, &o);
+        if (st != SKETCH_OK) break;
+        m = k->done;
+        memcpy(nodes + *count, k->alpha, m * sizeof *nodes);
+        memcpy(k->scratch, k->beta, m * sizeof *nodes);
+        memset(weights + *count, 0, m * sizeof *weights);
+        weights[*count] = 1;
+        st = sketch_tridiagonal_eigen(m, nodes + *count, k->scratch, weights + *count, 1);
+        if (st != SKETCH_OK) break;
+        for (i = 0; i < m; i++) weights[*count + i] *= weights[*count + i];
+        *count += m;
+        progress.before += k->steps;
+    }
+    for (i = 0; i < *count; i++) weights[i] /= (double)p;
+    return st;
+}
+
+SKETCH_INLINE sketch_status sketch_slq_density(const double *nodes, const double *weights, size_t count, double *low, double *high, double *sigma,
+                                               double *density, size_t points) {
+    /* density[i], of eigenvalues, at low + i (high - low)/(points - 1): the nodes as Gaussians of standard deviation sigma. It integrates to 1 over the line,
+       and over the grid (trapezoidal rule) as far as the grid covers it with a spacing below sigma.
+       *sigma = 0: becomes 1% of the nodes' range, at least 2 spacings.
+       *low = *high: they become the ends of the nodes, and 5 sigma more.
+       E_ARG: also count = 0, points < 2, sigma < 0, low > high. E_NONFINITE. Cost: count points exponentials. */
+    double a, b, spread, s = 0;
+    size_t i, j;
+    if (density) for (i = 0; i < points; i++) density[i] = 0;
+    if (!nodes || !weights || !count || !low || !high || !sigma || !density || points < 2 || !(*sigma >= 0) || !(*low <= *high)) return SKETCH_E_ARG;
+    a = b = nodes[0];
+    for (i = 0; i < count; i++) { a = fmin(a, nodes[i]); b = fmax(b, nodes[i]); s += nodes[i] + weights[i]; }
+    if (!(s - s == 0) || !(*low - *low == 0 && *high - *high == 0 && *sigma - *sigma == 0)) return SKETCH_E_NONFINITE;
+    spread = b > a ? b - a : fmax(fabs(a), 1.0);
+    if (*sigma == 0) *sigma = fmax(0.01 * spread, 2 * (*low < *high ? *high - *low : 1.2 * spread) / (double)(points - 1));
+    if (*low == *high) { *low = a - 5 * *sigma; *high = b + 5 * *sigma; }
+    for (j = 0; j < points; j++) {
+        double x = *low + (*high - *low) * ((double)j / (double)(points - 1)), sum = 0;
+        for (i = 0; i < count; i++) { double u = (x - nodes[i]) / *sigma; if (u * u < 1400) sum += weights[i] * exp(-0.5 * u * u); }
+        density[j] = sum * 0.3989422804014327 / *sigma;
+    }
+    return SKETCH_OK;
+}
+
+SKETCH_INLINE sketch_status sketch_trace(sketch_matvec_fn fn, void *user, size_t d, size_t matvecs, float *basis, double *scratch, double *trace,
+                                         double *error /* NULL ok */, const sketch_krylov_options *opt /* NULL ok: seed, threads, progress */) {
+    /* *trace estimates tr A of the symmetric A, unbiased, with at most `matvecs` >= 3 products: Hutch++ (Meyer, Musco, Musco & Woodruff, SOSA 2021).
+       A third of them finds an orthonormal basis Q of A times random vectors, a third takes tr Q A Q^T exactly, the rest averages g^T (I - Q^T Q) A (I - Q^T
+       Q) g over random signs g: for a positive semidefinite A the relative error falls as 1/matvecs, not as its root; exact for a rank up to matvecs/3.
+       *error: its standard error, from the spread of that average (NaN with one sample; 0 if Q is everything). Memory: basis[(q + 2) d], q =
+       min(floor(matvecs/3), d), scratch[2 q + 1].
+       Errors: E_ARG, E_SIZE, E_CALLBACK, E_NONFINITE (all: *trace = 0); progress counts matvecs. */
+    sketch_krylov_options o;
+    double low = 0, mean = 0, ss = 0, biggest = 0;
+    size_t q, rank = 0, i, done = 0, samples;
+    float *w, *g;
+    sketch_status st = SKETCH_OK;
+    if (trace) *trace = 0;
+    if (error) *error = 0;
+    memset(&o, 0, sizeof o);
+    if (opt) o = *opt;
+    if (!fn || !d || matvecs < 3 || !basis || !scratch || !trace) return SKETCH_E_ARG;
+    q = matvecs / 3 < d ? matvecs / 3 : d;
+    if (!ski_fits(q + 2, d, sizeof(float))) return SKETCH_E_SIZE;
+    samples = matvecs - 2 * q;
+    g = basis + (q + 1) * d;
+    for (i = 0; i < 2 * q + samples && st == SKETCH_OK; i++) {
+        double size;
+        w = basis + (i < q ? rank : q) * d;
+        if (i >= q && i < 2 * q && i - q >= rank) { done++; continue; }  /* the range was smaller */
+        if (i >= 2 * q && rank == d) break;
+        if (i < q) ski_random(g, d, o.seed, (uint64_t)1 << 61 | i, 0);
+        else if (i >= 2 * q) {
+            ski_random(g, d, o.seed, (uint64_t)3 << 60 | i, 1);
+            (void)ski_orthogonalise(basis, rank, d, g, scratch, scratch + q, &o.threads);
+        }
+        if (fn(user, i >= q && i < 2 * q ? basis + (i - q) * d : g, w) != 0) { st = SKETCH_E_CALLBACK; break; }
+        size = ski_norm(w, d);
+        if (!(size - size == 0)) { st = SKETCH_E_NONFINITE; break; }
+        if (i < q) {
+            double left = ski_orthogonalise(basis, rank, d, w, scratch, scratch + q, &o.threads);
+            biggest = fmax(biggest, size);
+            if (left > 1e-6 * biggest) { ski_scale(w, d, 1 / left); rank++; }
+        } else if (i < 2 * q) low += sketch_dot_f32(basis + (i - q) * d, w, d);
+        else {
+            double x = sketch_dot_f32(g, w, d), delta = x - mean, t = (double)(i - 2 * q + 1);
+            mean += delta / t; ss += delta * (x - mean);
+        }
+        done++;
+        if (o.progress.fn && o.progress.fn(o.progress.user, done, matvecs)) st = SKETCH_E_CALLBACK;
+    }
+    if (st != SKETCH_OK) return st;
+    *trace = low + mean;
+    if (error) *error = rank == d ? 0 : samples > 1 ? sqrt(ss / (double)(samples - 1) / (double)samples) : (double)NAN;
+    return SKETCH_OK;
+}
+
+/* ---- (H + damping)^-1 g: influence with curvature ---------------------------------------------------
+   Three ways to x = (A + damping I)^-1 g in the sketched space, then score with <x, S grad>. Conjugate gradients: the answer, for a positive definite A +
+   damping I. The Krylov space: a few products with A for many g, and for an A with negative eigenvalues. LiSSA: the only one for which A may be a new
+   mini-batch's Hessian at every call. */
+
+SKETCH_INLINE sketch_status sketch_krylov_solve(const sketch_krylov *k, const double *theta, const double *s, double damping, double cutoff,
+                                                double complement, const float *g, float *x, double *scratch /* [2*done] */, const sketch_threads *threads /* NULL ok */) {
+    /* x[d] = sum over Ritz pairs of u_i <u_i, g> / (theta_i + damping) + (g - V^T V g) / complement, theta and s from sketch_ritz. Pairs with |theta_i +
+       damping| <= cutoff are left out (a pseudo-inverse).
+       What is outside of the Krylov space has seen no curvature: complement is what it is divided by: `damping` for a space that caught all of A that
+       matters; 0: it is dropped.
+       For a space whose start vector was g the complement is empty, and x is the full orthogonalisation method's iterate (conjugate gradients' if A + damping
+       I is positive definite). Negative eigenvalues are inverted as they are.
+       Error: for each pair bound_i |<u_i, g>| / |theta_i + damping| (of another eigenvalue) and the complement's guess. x must not overlap g or the basis.
+       E_ARG: also theta_i + damping = 0 with cutoff = 0 (x untouched), cutoff < 0. Cost: two reads of the basis and 2 m^2 multiply-adds. */
+    size_t m, i, j;
+    double *c = scratch, *t;
+    sketch_status st;
+    if (!k || !k->basis || !k->done || !theta || !s || !g || !x || !scratch || !(cutoff >= 0) || !(damping - damping == 0) ||
+        !(complement - complement == 0)) return SKETCH_E_ARG;
+    m = k->done;
+    if (!ski_fits(m, m, sizeof(double))) return SKETCH_E_SIZE;
+    for (i = 0; i < m; i++) if (cutoff == 0 && theta[i] + damping == 0) return SKETCH_E_ARG;
+    t = scratch + m;
+    if ((st = sketch_gemv_f32(k->basis, m, k->d, g, c, threads)) != SKETCH_OK) return st;
+    for (i = 0; i < m; i++) t[i] = complement != 0 ? -c[i] / complement : 0;
+    for (i = 0; i < m; i++) {
+        double p = 0, a = theta[i] + damping;
+        if (!(fabs(a) > cutoff)) continue;
+        for (j = 0; j < m; j++) p += s[i * m + j] * c[j];
+        for (j = 0; j < m; j++) t[j] += s[i * m + j] * (p / a);
+    }
+    for (i = 0; i < k->d; i++) x[i] = complement != 0 ? (float)((double)g[i] / complement) : 0.0f;
+    return sketch_gemv_t_f32(k->basis, m, k->d, t, x, threads);
+}
+
+typedef struct sketch_solved { uint64_t iterations; double residual; } sketch_solved;   /* residual: |b - A x| / |b| as the iteration carries it */
+
+SKETCH_INLINE sketch_status sketch_cg(sketch_matvec_fn fn, void *user, size_t d, double damping, const float *b, float *x, float *scratch /* [3*d] */,
+                                      double tolerance, uint64_t iterations, sketch_solved *out, const sketch_progress *progress /* NULL ok */) {
+    /* (A + damping I) x = b by conjugate gradients (Hestenes & Stiefel 1952). x: a first guess in (zeros if there is none), the best so far out, whatever the
+       status.
+       Ends at residual <= tolerance; in f32 vectors the true one stays above about 1e-7 times the condition number.
+       E_CONVERGE: `iterations` were not enough, or a direction of curvature <= 0 was met (A + damping I is not positive definite: raise damping, or use
+       sketch_krylov_solve). E_CALLBACK, E_NONFINITE (b, x or A p). b = 0: x = 0. Cost: a product and 5 passes over d floats an iteration; one product more if
+       x is not 0. */
+    float *r = scratch, *p, *q;
+    double bb, rr, xx;
+    size_t i;
+    if (out) { out->iterations = 0; out->residual = 0; }
+    if (!fn || !d || !b || !x || !scratch || !out || !(tolerance >= 0) || !(damping - damping == 0)) return SKETCH_E_ARG;
+    if (!ski_fits(3, d, sizeof(float))) return SKETCH_E_SIZE;
+    p = r + d; q = p + d;
+    bb = sketch_dot_f32(b, b, d); xx = sketch_dot_f32(x, x, d);
+    if (!(bb - bb == 0 && xx - xx == 0)) return SKETCH_E_NONFINITE;
+    if (bb == 0) { memset(x, 0, d * sizeof *x); return SKETCH_OK; }
+    memcpy(r, b, d * sizeof *r);
+    if (xx != 0) {
+        if (fn(user, x, q) != 0) return SKETCH_E_CALLBACK;
+        for (i = 0; i < d; i++) r[i] = (float)((double)r[i] - (double)q[i] - damping * (double)x[i]);
+    }
+    memcpy(p, r, d * sizeof *p);
+    rr = sketch_dot_f32(r, r, d);
+    for (;;) {
+        double pq, step, next;
+        if (!(rr - rr == 0)) return SKETCH_E_NONFINITE;
+        out->residual = sqrt(rr / bb);
+        if (out->residual <= tolerance) return SKETCH_OK;
+        if (out->iterations >= iterations) return SKETCH_E_CONVERGE;
+        if (fn(user, p, q) != 0) return SKETCH_E_CALLBACK;
+        pq = sketch_dot_f32(p, q, d) + damping * sketch_dot_f32(p, p, d);
+        if (!(pq - pq == 0)) return SKETCH_E_NONFINITE;
+        if (!(pq > 0)) return SKETCH_E_CONVERGE;
+        step = rr / pq;
+        for (i = 0; i < d; i++) {
+            x[i] = (float)((double)x[i] + step * (double)p[i]);
+            r[i] = (float)((double)r[i] - step * ((double)q[i] + damping * (double)p[i]));
+        }
+        next = sketch_dot_f32(r, r, d);
+        for (i = 0; i < d; i++) p[i] = (float)((double)r[i] + next / rr * (double)p[i]);
+        rr = next;
+        out->iterations++;
+        if (progress && progress->fn && progress->fn(progress->user, out->iterations, iterations)) { out->residual = sqrt(rr / bb); return SKETCH_E_CALLBACK; }
+    }
+}
+
+typedef struct sketch_lissa_options {
+    double   damping;                /* > 0 */
+    double   step;                   /* x += step (g - (A + damping I) x) */
+    uint64_t iterations;
+    uint64_t batch;                  /* sketch_lissa_tune: examples in one product with A; 0: all of them */
+} sketch_lissa_options;
+
+SKETCH_INLINE sketch_status sketch_lissa_tune(double trace, double largest, double accuracy, sketch_lissa_options *o) {
+    /* From the trace (sketch_trace) and largest eigenvalue (sketch_lanczos) of the sketched Hessian, and o->damping and o->batch: step and iterations (after
+       Klochkov & Liu, arXiv 2409.17357, who show that these two numbers decide whether LiSSA converges). A step contracts every eigenvalue l >= 0 by 1 - step
+       (l + damping); a batch of b examples adds, in mean square, step^2 l trace/b (for a Gauss-Newton matrix, whose examples' matrices are g g^T with |g|^2
+       near the trace): so
+           step = 1 / (largest + trace/b + damping),  iterations = ceil(log(1/accuracy) / (step damping)),
+       and a batch below trace/largest makes the noise, not the curvature, set the step. E_ARG: damping or largest not > 0, trace < 0, accuracy not in (0, 1),
+       not finite: *o is as it was. */
+    double step, count;
+    if (!o || !(o->damping > 0) || !(largest > 0) || !(trace >= 0) || !(accuracy > 0 && accuracy < 1)) return SKETCH_E_ARG;
+    step = 1 / (largest + (o->batch ? trace / (double)o->batch : 0) + o->damping);
+    count = ceil(-log(accuracy) / (step * o->damping));
+    if (!(step > 0) || !(count < 9e18)) return SKETCH_E_ARG;
+    o->step = step;
+    o->iterations = (uint64_t)count;
+    return SKETCH_OK;
+}
+
+SKETCH_INLINE sketch_status sketch_lissa(sketch_matvec_fn fn, void *user, size_t d, const float *g, float *x, float *scratch /* [d] */,
+                                         const sketch_lissa_options *o, sketch_solved *out, const sketch_progress *progress /* NULL ok */) {
+    /* x approaches (A + damping I)^-1 g by o->iterations steps of x += step (g - (A + damping I) x) from the x that is given (zeros, or what an earlier call
+       left): LiSSA (Agarwal, Bullins & Hazan, JMLR 2017; Koh & Liang, ICML 2017) as a plain iteration.
+       fn may be another mini-batch's product at every call. out->residual: |g - (A + damping I) x| / |g| at the last x but one (of that batch).
+       Where it diverges (step over 2/(largest + damping)) it ends with E_CONVERGE once the residual is over 1e6, or E_NONFINITE, x as it then is. E_ARG:
+       damping or step not > 0. E_CALLBACK keeps x. g = 0: x = 0. Cost: a product and 3 passes over d floats an iteration. */
+    double gg, rr;
+    size_t i;
+    if (out) { out->iterations = 0; out->residual = 0; }
+    if (!fn || !d || !g || !x || !scratch || !o || !out || !(o->damping > 0) || !(o->step > 0)) return SKETCH_E_ARG;
+    if (!ski_fits(1, d, sizeof(float))) return SKETCH_E_SIZE;
+    gg = sketch_dot_f32(g, g, d);
+    if (!(gg - gg == 0)) return SKETCH_E_NONFINITE;
+    if (gg == 0) { memset(x, 0, d * sizeof *x); return SKETCH_OK; }
+    while (out->iterations < o->iterations) {
+        if (fn(user, x, scratch) != 0) return SKETCH_E_CALLBACK;
+        for (rr = 0, i = 0; i < d; i++) {
+            double r = (double)g[i] - (double)scratch[i] - o->damping * (double)x[i];
+            rr += r * r;
+            scratch[i] = (float)r;
+        }
+        if (!(rr - rr == 0)) return SKETCH_E_NONFINITE;
+        for (i = 0; i < d; i++) x[i] = (float)((double)x[i] + o->step * (double)scratch[i]);
+        out->residual = sqrt(rr / gg);
+        out->iterations++;
+        if (out->residual > 1e6) return SKETCH_E_CONVERGE;
+        if (progress && progress->fn && progress->fn(progress->user, out->iterations, o->iterations)) return SKETCH_E_CALLBACK;
+    }
+    return SKETCH_OK;
+}
+
+/* ---- intrinsic dimension -----------------------------------------------------------------------------
+   The least d such that training inside a random d-dimensional subspace, theta = theta0 + S^T w, reaches 90% of what full training does (Li et al., ICLR
+   2018; paper, sec. 4 and Listing 9), found to a factor of 2 in one run: the subspaces for d, 2d, 4d .. are nested (the first d rows of one plan of length
+   d_max), and when progress stalls d doubles while the parameters stay. Training lives elsewhere: ask what to do, do it, tell the metric.
+
+       sketch_idsearch_begin(&s, &options);
+       while (sketch_idsearch_next(&s, &d, &restart) == SKETCH_OK && d) {
+           if (restart) memset(w, 0, d_max * sizeof *w);                       // w = 0, and the optimiser's state with it
+           for (c steps) { sketch_subspace_lift(plan, theta0, w, theta, work); ... gradient g at theta ...;
+                           sketch_subspace_grad(plan, g, SKETCH_F32, d, gw, work); optimiser(w, gw); }
+           sketch_idsearch_tell(&s, metric(theta), &record);                   // save s and record: that is all there is to resume from
+       }
+       s.answer                                                                // sketch_idsearch_result says whether it is one
+*/
+typedef struct sketch_idsearch_options {
+    uint64_t     d_min, d_max;       /* 1 <= d_min <= d_max: the plan's d */
+    double       target;             /* the metric to reach: 90% of full training's */
+    double       delta;              /* a round that gains less than this has stalled: d doubles. Under 0: d doubles only when a round has lost more than that */
+    sketch_order order;              /* SKETCH_HIGHEST: higher is better (accuracy); SKETCH_LOWEST: lower is (loss) */
+    uint32_t     confirm;            /* 0: the confirming run at half the answer; 1: without */
+    uint64_t     max_rounds;         /* of one run; 0: no limit */
+} sketch_idsearch_options;
+
+typedef enum sketch_idphase { SKETCH_ID_NONE = 0, SKETCH_ID_SEARCH, SKETCH_ID_CONFIRM, SKETCH_ID_DONE } sketch_idphase;
+
+typedef struct sketch_idsearch {     /* plain data, no pointers: save it as it is, after each tell, and go on in another process of the same build */
+    sketch_idsearch_options options;
+    sketch_idphase phase;
+    uint32_t restart;                /* the next round starts from w = 0 */
+    uint32_t have_last;
+    uint32_t confirmed;              /* half the answer was tried and did not reach the target (or was below d_min) */
+    uint64_t d;                      /* of the round to come */
+    uint64_t answer;                 /* 0: none yet */
+    uint64_t rounds;                 /* told, in all */
+    uint64_t run_rounds;             /* told in this run */
+    uint64_t search_rounds;          /* the run that found the answer took these */
+    double   last;                   /* the metric before the round to come */
+    double   best;                   /* of all told */
+} sketch_idsearch;
+
+typedef struct sketch_idrecord {     /* one row of the log: plot metric over round, coloured by d */
+    uint64_t round;                  /* 1, 2, .. */
+    uint64_t d;                      /* that this round trained at */
+    sketch_idphase phase;            /* that it belonged to */
+    uint32_t reached, stalled;       /* the target; gained less than delta */
+    double   metric;
+} sketch_idrecord;
+
+SKETCH_INLINE sketch_status sketch_idsearch_begin(sketch_idsearch *s, const sketch_idsearch_options *options) {
+    /* *s is all zero on error. E_ARG: NULL, d_min = 0 or > d_max, target or delta not finite, unknown order, confirm > 1. */
+    if (!s) return SKETCH_E_ARG;
+    memset(s, 0, sizeof *s);
+    if (!options || options->d_min == 0 || options->d_min > options->d_max || !(options->target - options->target == 0) || !(options->delta - options->delta == 0) ||
+        (options->order != SKETCH_HIGHEST && options->order != SKETCH_LOWEST) || options->confirm > 1) return SKETCH_E_ARG;
+    s->options = *options;
+    s->phase = SKETCH_ID_SEARCH;
+    s->d = options->d_min;
+    s->restart = 1;
+    return SKETCH_OK;
+}
+
+SKETCH_INLINE sketch_status sketch_idsearch_next(const sketch_idsearch *s, uint64_t *d, int *restart) {
+    /* What to do now: train c steps with the gradient cut to *d components; first set w = 0 if *restart. *d = 0: it is over. Asking does not change the state:
+       after a crash ask again. E_STATE: not begun. */
+    if (d) *d = 0;
+    if (restart) *restart = 0;
+    if (!s || !d || !restart) return SKETCH_E_ARG;
+    if (s->phase == SKETCH_ID_NONE) return SKETCH_E_STATE;
+    if (s->phase == SKETCH_ID_DONE) return SKETCH_OK;
+    *d = s->d; *restart = (int)s->restart;
+    return SKETCH_OK;
+}
+
+SKETCH_INLINE void ski_idsearch_found(sketch_idsearch *s) {
+    s->answer = s->d;
+    if (s->phase == SKETCH_ID_SEARCH) s->search_rounds = s->run_rounds;
+    if (s->options.confirm == 1 || s->d / 2 < s->options.d_min) { s->confirmed = s->options.confirm == 0; s->phase = SKETCH_ID_DONE; return; }
+    s->phase = SKETCH_ID_CONFIRM;
+    s->d /= 2; s->restart = 1; s->have_last = 0; s->run_rounds = 0;
+}
+
+SKETCH_INLINE sketch_status sketch_idsearch_tell(sketch_idsearch *s, double metric, sketch_idrecord *record /* NULL ok */) {
+    /* The metric after the round that _next asked for. The rule, in order:
+         reached the target (>=, or <= for SKETCH_LOWEST): in the search d is the answer, and a run from w = 0 at d/2 checks it; in that run d (the half) is the
+         answer instead,
+             and a run at half of it follows (not below d_min);
+         gained less than delta on the round before (the first round of a run: no), or max_rounds rounds of this run are told: in the search d doubles (at most
+         to d_max; stalled
+             there, or out of rounds: over, without an answer); in the check over: the answer stands, confirmed. A check also ends so after as many rounds as
+             the search took in all.
+       NaN and Inf: E_NONFINITE, the state is as before: tell again (train from the last good w). E_STATE: not begun, or over. */
+    int high, reached, stalled, out_of_rounds;
+    if (record) memset(record, 0, sizeof *record);
+    if (!s) return SKETCH_E_ARG;
+    if (s->phase != SKETCH_ID_SEARCH && s->phase != SKETCH_ID_CONFIRM) return SKETCH_E_STATE;
+    if (!(metric - metric == 0)) return SKETCH_E_NONFINITE;
+    high = s->options.order == SKETCH_HIGHEST;
+    reached = high ? metric >= s->options.target : metric <= s->options.target;
+    stalled = !reached && s->have_last && (high ? metric - s->last : s->last - metric) < s->options.delta;
+    if (s->rounds == 0 || (high ? metric > s->best : metric < s->best)) s->best = metric;
+    s->rounds++; s->run_rounds++;
+    if (record) {
+        record->round = s->rounds; record->d = s->d; record->phase = s->phase;
+        record->reached = (uint32_t)reached; record->stalled = (uint32_t)stalled; record->metric = metric;
+    }
+    s->last = metric; s->have_last = 1; s->restart = 0;
+    out_of_rounds = s->options.max_rounds && s->run_rounds >= s->options.max_rounds;
+    if (reached) ski_idsearch_found(s);
+    else if (s->phase == SKETCH_ID_CONFIRM) {
+        if (stalled || out_of_rounds || s->run_rounds >= s->search_rounds) { s->confirmed = 1; s->phase = SKETCH_ID_DONE; }
+    } else if (out_of_rounds || (stalled && s->d >= s->options.d_max)) s->phase = SKETCH_ID_DONE;
+    else if (stalled) s->d = s->d > s->options.d_max / 2 ? s->options.d_max : 2 * s->d;
+    return SKETCH_OK;
+}
+
+SKETCH_INLINE sketch_status sketch_idsearch_result(const sketch_idsearch *s, uint64_t *d, int *confirmed) {
+    /* *d: the intrinsic dimension, right to a factor of 2; *confirmed: half of it was tried and failed, or is below d_min. E_STATE: not over yet (*d may
+       already be the search's answer); E_CONVERGE, *d = 0: d_max, or max_rounds, did not reach the target. */
+    if (d) *d = 0;
+    if (confirmed) *confirmed = 0;
+    if (!s || !d || !confirmed) return SKETCH_E_ARG;
+    *d = s->answer; *confirmed = (int)s->confirmed;
+    if (s->phase != SKETCH_ID_DONE) return SKETCH_E_STATE;
+    return s->answer ? SKETCH_OK : SKETCH_E_CONVERGE;
+}
+
+SKETCH_INLINE sketch_status sketch_subspace_lift(const sketch_plan *plan, const float *theta0, const float *w, float *theta, sketch_work *work) {
+    /* theta[n] = theta0[n] + S^T w[d]. theta == theta0 is allowed (then it accumulates). w must be zero past the d in use. Cost: one S^T. Errors of
+       sketch_apply_t_range, E_SIZE. */
+    sketch_info f;
+    if (!plan || !theta0 || !w || !theta || !work) return SKETCH_E_ARG;
+    f = sketch_query(plan);
+    if (f.n > (size_t)-1 / sizeof(float)) return SKETCH_E_SIZE;
+    if (theta != theta0) memcpy(theta, theta0, (size_t)f.n * sizeof(float));
+    return sketch_apply_t_range(plan, w, 0, f.n, 1.0f, 1.0f, theta, SKETCH_F32, work);
+}
+
+SKETCH_INLINE sketch_status sketch_subspace_grad(const sketch_plan *plan, const void *g, sketch_dtype dtype, uint64_t d, float *out, sketch_work *work) {
+    /* out[plan's d] = S g[n], the gradient with respect to w, components d and above set to zero: an optimiser that keeps a coordinate of zero gradients at
+       rest (SGD, Adam; no weight decay from outside) then moves in the subspace of dimension d. out is zero on error. E_SIZE: d = 0 or above the plan's. Cost:
+       one S. */
+    uint64_t full = sketch_query(plan).d;
+    sketch_status st;
+    if (!plan || !g || !out || !work) return SKETCH_E_ARG;
+    if (d == 0 || d > full) { memset(out, 0, (size_t)full * sizeof(float)); return SKETCH_E_SIZE; }
+    st = sketch_apply(plan, g, dtype, out, work);
+    if (st == SKETCH_OK) memset(out + d, 0, (size_t)(full - d) * sizeof(float));
+    return st;
+}
+
 /* // >>stop   stop here if you only want the API ==================================================== */
 #ifdef __cplusplus
 }
@@ -1264,6 +2345,8 @@ typedef struct ski_kernels {
     void (*sjlt_t)(const ski_rng *r, uint64_t i0, size_t n, uint64_t d, uint32_t nnz, const float *y, float *x);
     double (*dot)(const float *a, const float *b, size_t n);
     void (*gemm_nt)(const float *a, size_t m, const float *b, size_t k, size_t d, float *c, size_t ldc);
+    void (*gemv)(const float *v, size_t m, size_t d, const float *w, double *c);
+    void (*gemv_t)(const float *v, size_t m, size_t d, size_t n, const double *c, float *w);   /* the first n of d columns */
 } ski_kernels;
 
 #define SKI_CAT2(a, b) a##b
@@ -2779,6 +3862,41 @@ SKETCH_API sketch_status sketch_gemm_nt(const float *a, size_t m, const float *b
     return SKETCH_OK;
 }
 
+typedef struct ski_job_gemv {
+    const ski_kernels *k;
+    const float *v, *w;
+    double *c;
+    const double *ct;
+    float *wt;
+    size_t m, d;
+    uint32_t tasks;
+} ski_job_gemv;
+
+static void ski_task_gemv(void *arg, uint32_t task) {       /* rows in fours, or columns in runs of 4096: each task's work is what one task would do there */
+    const ski_job_gemv *j = (const ski_job_gemv *)arg;
+    size_t unit = j->c ? 4 : 4096, total = j->c ? j->m : j->d, pieces = (total - 1) / unit + 1;
+    size_t lo = (size_t)ski_floor_part(pieces, task, j->tasks) * unit, hi = SKI_MIN((size_t)ski_floor_part(pieces, (uint64_t)task + 1, j->tasks) * unit, total);
+    if (lo >= hi) return;
+    if (j->c) j->k->gemv(j->v + lo * j->d, hi - lo, j->d, j->w, j->c + lo);
+    else j->k->gemv_t(j->v + lo, j->m, j->d, hi - lo, j->ct, j->wt + lo);
+}
+static sketch_status ski_gemv(const float *v, size_t m, size_t d, const float *w, double *c, const double *ct, float *wt, const sketch_threads *threads) {
+    ski_job_gemv j;
+    if (!m) return SKETCH_OK;
+    if (!v || !d || (c ? !w : !ct || !wt)) return SKETCH_E_ARG;
+    if (m > SIZE_MAX / sizeof(float) / d) return SKETCH_E_SIZE;
+    j.k = ski_kernels_for(SKETCH_ISA_AUTO); j.v = v; j.m = m; j.d = d; j.w = w; j.c = c; j.ct = ct; j.wt = wt;
+    j.tasks = ski_tasks_for(threads, c ? (m - 1) / 4 + 1 : (d - 1) / 4096 + 1);
+    ski_for(threads, j.tasks, ski_task_gemv, &j);
+    return SKETCH_OK;
+}
+SKETCH_API sketch_status sketch_gemv_f32(const float *v, size_t m, size_t d, const float *w, double *c, const sketch_threads *threads) {
+    return m && !c ? SKETCH_E_ARG : ski_gemv(v, m, d, w, c, NULL, NULL, threads);
+}
+SKETCH_API sketch_status sketch_gemv_t_f32(const float *v, size_t m, size_t d, const double *c, float *w, const sketch_threads *threads) {
+    return ski_gemv(v, m, d, NULL, NULL, c, w, threads);
+}
+
 #ifdef _OPENMP
 static void ski_openmp_for(void *user, uint32_t ntasks, sketch_task_fn fn, void *arg) {
     int i, n = (int)ntasks;
@@ -2862,6 +3980,8 @@ SKETCH_API sketch_status sketch_store_rows(const sketch_store *s, uint64_t first
 }
 SKETCH_API sketch_status sketch_store_verify(sketch_store *s, uint64_t *bad) { (void)s; if (bad) *bad = 0; return SKETCH_E_ARG; }
 SKETCH_API sketch_status sketch_store_close(sketch_store *s)               { (void)s; return SKETCH_OK; }
+SKETCH_API sketch_status sketch_krylov_save(sketch_krylov *k, const char *path) { (void)k; (void)path; return SKETCH_E_UNSUPPORTED; }
+SKETCH_API sketch_status sketch_krylov_load(sketch_krylov *k, const char *path) { (void)k; (void)path; return SKETCH_E_UNSUPPORTED; }
 
 #else
 
@@ -3563,6 +4683,141 @@ SKETCH_API sketch_status sketch_store_verify(sketch_store *s, uint64_t *bad_rows
         close(fd);
     }
     *bad_rows = bad;
+    return SKETCH_OK;
+}
+
+/* ---- a Krylov space in a file --------------------------------------------------------------------------
+   Little-endian. Two head slots, at bytes 0 and 512, then from byte 4096 rows without gaps.
+   Slot   "sketch.h krylov1", d, rows, restarts <u8, norm, slack, skew <f8, CRC of the 64 bytes before <u4. The valid slot with more rows counts.
+   Row i  alpha, beta of step i - 1 <f8 (0, 0 in row 0), CRC of the row's 4 d bytes <u4, CRC of the 20 bytes before <u4, then the row, <f4.
+   Writing: a new file is head alone (0 rows), under the name path.tmp, fsync, rename, fsync of the directory. Then rows, fdatasync, the slot that does not count, fdatasync:
+   so a slot never counts before its rows are there, and a torn slot leaves the other. */
+enum { SKI_KRYLOV_SLOT = 68, SKI_KRYLOV_HEAD = 4096, SKI_KRYLOV_REC = 24, SKI_KRYLOV_PATH = 1024 };
+
+static uint64_t ski_krylov_at(uint64_t d, uint64_t row) { return SKI_KRYLOV_HEAD + row * (SKI_KRYLOV_REC + 4 * d); }
+static void ski_krylov_slot_put(const sketch_store *crc, const sketch_krylov *k, uint64_t rows, unsigned char *slot) {
+    uint64_t u[3];
+    double f[3];
+    uint32_t c;
+    u[0] = k->d; u[1] = rows; u[2] = k->restarts; f[0] = k->norm; f[1] = k->slack; f[2] = k->skew;
+    memcpy(slot, "sketch.h krylov1", 16); memcpy(slot + 16, u, 24); memcpy(slot + 40, f, 24);
+    c = ski_store_crc(crc, slot, 64);
+    memcpy(slot + 64, &c, 4);
+}
+/* Which slot counts: 0 or 1, its numbers in u and f; -1: none; -2: cannot be read. */
+static int ski_krylov_slot_get(const sketch_store *crc, int fd, uint64_t *u, double *f) {
+    unsigned char slot[SKI_KRYLOV_SLOT];
+    size_t got;
+    uint32_t c;
+    int which, best = -1;
+    for (which = 0; which < 2; which++) {
+        uint64_t rows;
+        if (ski_store_get(fd, (uint64_t)which * 512, slot, sizeof slot, &got) != 0) return -2;
+        memcpy(&c, slot + 64, 4); memcpy(&rows, slot + 24, 8);
+        if (got < sizeof slot || memcmp(slot, "sketch.h krylov1", 16) != 0 || c != ski_store_crc(crc, slot, 64) || (best >= 0 && rows <= u[1])) continue;
+        best = which;
+        memcpy(u, slot + 16, 24); memcpy(f, slot + 40, 24);
+    }
+    return best;
+}
+static int ski_krylov_create(const sketch_store *crc, const sketch_krylov *k, const char *path) {
+    char tmp[SKI_KRYLOV_PATH + 8];
+    unsigned char head[SKI_KRYLOV_HEAD];
+    size_t n = strlen(path);
+    int fd, r;
+    memcpy(tmp, path, n); memcpy(tmp + n, ".tmp", 5);
+    fd = ski_store_openfd(tmp, O_RDWR | O_CREAT | O_TRUNC);
+    if (fd < 0) return -1;
+    memset(head, 0, sizeof head);
+    ski_krylov_slot_put(crc, k, 0, head);
+    r = ski_store_put(fd, 0, head, sizeof head) != 0 || ski_store_sync(fd) != 0;
+    close(fd);
+    if (r || rename(tmp, path) != 0) { unlink(tmp); return -1; }
+    memcpy(tmp, path, n + 1);
+    while (n && tmp[n - 1] != '/') n--;
+    if (n) tmp[n > 1 ? n - 1 : 1] = 0; else memcpy(tmp, ".", 2);
+    return ski_store_sync_dir(tmp);
+}
+static sketch_status ski_krylov_io_ok(const sketch_krylov *k, const char *path, sketch_store *crc) {
+    const uint32_t one = 1;
+    if (!k || !k->basis || !k->alpha || !k->beta || !k->d || !path || !*path || strlen(path) >= SKI_KRYLOV_PATH) return SKETCH_E_ARG;
+    if (!sketch_krylov_floats(k->d, k->steps) || k->done > k->steps || k->saved > k->done + 1) return SKETCH_E_SIZE;
+    if (*(const unsigned char *)&one != 1) return SKETCH_E_UNSUPPORTED;
+    ski_store_crc_init(crc);
+    return SKETCH_OK;
+}
+SKETCH_API sketch_status sketch_krylov_save(sketch_krylov *k, const char *path) {
+    sketch_store crc;               /* its tables only: 8 KiB of stack */
+    unsigned char rec[SKI_KRYLOV_REC], slot[SKI_KRYLOV_SLOT];
+    uint64_t u[3], size, i;
+    double f[3];
+    uint32_t c;
+    int fd, which, bad = 0;
+    sketch_status st = ski_krylov_io_ok(k, path, &crc);
+    if (st != SKETCH_OK || k->saved == k->done + 1) return st;
+    if (k->saved == 0 && ski_krylov_create(&crc, k, path) != 0) return SKETCH_E_IO;
+    fd = ski_store_openread(path, &size);                   /* a regular file: its name opens nothing else below */
+    if (fd < 0) return SKETCH_E_IO;
+    close(fd);
+    fd = ski_store_openfd(path, O_RDWR | O_NONBLOCK);
+    if (fd < 0) return SKETCH_E_IO;
+    which = ski_krylov_slot_get(&crc, fd, u, f);
+    if (which < 0 || u[0] != k->d || u[1] != k->saved || size < ski_krylov_at(k->d, k->saved)) { close(fd); return which == -2 ? SKETCH_E_IO : SKETCH_E_STATE; }
+    for (i = k->saved; i <= k->done && !bad; i++) {
+        const float *row = k->basis + i * k->d;
+        double ab[2];
+        ab[0] = i ? k->alpha[i - 1] : 0; ab[1] = i ? k->beta[i - 1] : 0;
+        memcpy(rec, ab, 16);
+        c = ski_store_crc(&crc, row, k->d * sizeof(float));
+        memcpy(rec + 16, &c, 4);
+        c = ski_store_crc(&crc, rec, 20);
+        memcpy(rec + 20, &c, 4);
+        bad = ski_store_put(fd, ski_krylov_at(k->d, i), rec, sizeof rec) != 0 || ski_store_put(fd, ski_krylov_at(k->d, i) + SKI_KRYLOV_REC, row, k->d * sizeof(float)) != 0;
+    }
+    ski_krylov_slot_put(&crc, k, (uint64_t)k->done + 1, slot);
+    bad = bad || ski_store_sync(fd) != 0 || ski_store_put(fd, which ? 0 : 512, slot, sizeof slot) != 0 || ski_store_sync(fd) != 0;
+    if (close(fd) != 0) bad = 1;
+    if (bad) return SKETCH_E_IO;
+    k->saved = k->done + 1;
+    return SKETCH_OK;
+}
+SKETCH_API sketch_status sketch_krylov_load(sketch_krylov *k, const char *path) {
+    sketch_store crc;
+    unsigned char rec[SKI_KRYLOV_REC];
+    uint64_t u[3], size, rows, i;
+    double f[3];
+    uint32_t first = 0, c[2];
+    size_t got, bytes;
+    int fd, which;
+    sketch_status st;
+    if (k) k->done = k->saved = 0;
+    st = ski_krylov_io_ok(k, path, &crc);
+    if (st != SKETCH_OK) return st;
+    bytes = k->d * sizeof(float);
+    fd = ski_store_openread(path, &size);
+    if (fd == -1) { struct stat there; return stat(path, &there) == 0 ? SKETCH_E_FORMAT : SKETCH_OK; }    /* something else with that name, or nothing */
+    if (fd < 0) return SKETCH_E_IO;
+    which = ski_krylov_slot_get(&crc, fd, u, f);
+    if (which < 0 || u[0] != k->d || u[1] > (UINT64_MAX - SKI_KRYLOV_HEAD) / (SKI_KRYLOV_REC + 4 * (uint64_t)k->d) || size < ski_krylov_at(k->d, u[1])) {
+        close(fd);
+        return which == -2 ? SKETCH_E_IO : SKETCH_E_FORMAT;
+    }
+    first = ski_store_crc(&crc, k->basis, bytes);
+    rows = SKI_MIN(u[1], (uint64_t)k->steps + 1);
+    for (i = 0; i < rows && st == SKETCH_OK; i++) {
+        double ab[2];
+        float *row = k->basis + i * k->d;
+        if (ski_store_get(fd, ski_krylov_at(k->d, i), rec, sizeof rec, &got) != 0) { st = SKETCH_E_IO; break; }
+        memcpy(ab, rec, 16); memcpy(c, rec + 16, 8);
+        if (got < sizeof rec || c[1] != ski_store_crc(&crc, rec, 20) || (i == 0 && c[0] != first)) { st = SKETCH_E_FORMAT; break; }
+        if (ski_store_get(fd, ski_krylov_at(k->d, i) + SKI_KRYLOV_REC, row, bytes, &got) != 0) { st = SKETCH_E_IO; break; }
+        if (got < bytes || c[0] != ski_store_crc(&crc, row, bytes)) st = SKETCH_E_FORMAT;
+        else if (i) { k->alpha[i - 1] = ab[0]; k->beta[i - 1] = ab[1]; }
+    }
+    close(fd);
+    if (st != SKETCH_OK || rows == 0) return st;
+    k->done = (size_t)rows - 1; k->saved = (size_t)rows;
+    k->restarts = (size_t)u[2]; k->norm = f[0]; k->slack = f[1]; k->skew = f[2];
     return SKETCH_OK;
 }
 #endif /* _WIN32 */
@@ -4527,9 +5782,55 @@ static void SKI_FN(gemm_nt)(const float *a, size_t m, const float *b, size_t k, 
 #undef SKI_NR
 }
 
+/* Four rows at a time: as many streams as the prefetchers follow, even where rows are a power of two apart. */
+static void SKI_FN(gemv)(const float *v, size_t m, size_t d, const float *w, double *c) {
+    size_t i, l;
+    for (i = 0; i + 4 <= m; i += 4) {
+        const float *v0 = v + i * d, *v1 = v0 + d, *v2 = v1 + d, *v3 = v2 + d;
+        double s0 = 0, s1 = 0, s2 = 0, s3 = 0;
+        l = 0;
+#if SKI_VW > 1
+        {
+            ski_d a0 = SKI_D_ZERO, a1 = a0, a2 = a0, a3 = a0, b0 = a0, b1 = a0, b2 = a0, b3 = a0;
+            for (; l + SKI_VW <= d; l += SKI_VW) {
+                ski_v t = SKI_V_LOAD(w + l);
+                ski_d lo = SKI_D_LO(t), hi = SKI_D_HI(t);
+                t = SKI_V_LOAD(v0 + l); a0 = SKI_D_FMA(SKI_D_LO(t), lo, a0); b0 = SKI_D_FMA(SKI_D_HI(t), hi, b0);
+                t = SKI_V_LOAD(v1 + l); a1 = SKI_D_FMA(SKI_D_LO(t), lo, a1); b1 = SKI_D_FMA(SKI_D_HI(t), hi, b1);
+                t = SKI_V_LOAD(v2 + l); a2 = SKI_D_FMA(SKI_D_LO(t), lo, a2); b2 = SKI_D_FMA(SKI_D_HI(t), hi, b2);
+                t = SKI_V_LOAD(v3 + l); a3 = SKI_D_FMA(SKI_D_LO(t), lo, a3); b3 = SKI_D_FMA(SKI_D_HI(t), hi, b3);
+            }
+            s0 = SKI_D_SUM(a0) + SKI_D_SUM(b0); s1 = SKI_D_SUM(a1) + SKI_D_SUM(b1); s2 = SKI_D_SUM(a2) + SKI_D_SUM(b2); s3 = SKI_D_SUM(a3) + SKI_D_SUM(b3);
+        }
+#endif
+        for (; l < d; l++) {
+            double t = (double)w[l];
+            s0 += (double)v0[l] * t; s1 += (double)v1[l] * t; s2 += (double)v2[l] * t; s3 += (double)v3[l] * t;
+        }
+        c[i] = s0; c[i + 1] = s1; c[i + 2] = s2; c[i + 3] = s3;
+    }
+    for (; i < m; i++) c[i] = SKI_FN(dot)(v + i * d, w, d);
+}
+static void SKI_FN(gemv_t)(const float *v, size_t m, size_t d, size_t n, const double *c, float *w) {
+    size_t i, j, l, len;
+    for (j = 0; j < n; j += len) {                         /* 16 KiB of w stay in L1 */
+        len = SKI_MIN(n - j, (size_t)4096);
+        for (i = 0; i < m; i += 4) {                       /* past the last row: it again, times 0 */
+            const float *v0 = v + i * d + j, *v1 = i + 1 < m ? v0 + d : v0, *v2 = i + 2 < m ? v1 + d : v0, *v3 = i + 3 < m ? v2 + d : v0;
+            float f0 = (float)c[i], f1 = i + 1 < m ? (float)c[i + 1] : 0, f2 = i + 2 < m ? (float)c[i + 2] : 0, f3 = i + 3 < m ? (float)c[i + 3] : 0;
+            ski_v c0 = SKI_V_SET1(f0), c1 = SKI_V_SET1(f1), c2 = SKI_V_SET1(f2), c3 = SKI_V_SET1(f3);
+            for (l = 0; l + SKI_VW <= len; l += SKI_VW) {
+                ski_v t = SKI_V_FMA(SKI_V_LOAD(v1 + l), c1, SKI_V_MUL(SKI_V_LOAD(v0 + l), c0)), u = SKI_V_FMA(SKI_V_LOAD(v3 + l), c3, SKI_V_MUL(SKI_V_LOAD(v2 + l), c2));
+                SKI_V_STORE(w + j + l, SKI_V_ADD(SKI_V_LOAD(w + j + l), SKI_V_ADD(t, u)));
+            }
+            for (; l < len; l++) w[j + l] += (v0[l] * f0 + v1[l] * f1) + (v2[l] * f2 + v3[l] * f3);
+        }
+    }
+}
+
 static const ski_kernels SKI_FN(kernels) = {
     SKI_ISA, SKI_FN(words), SKI_FN(signs), SKI_FN(normals), SKI_FN(wht), SKI_FN(wht_top), SKI_FN(hb), SKI_FN(fold), SKI_FN(normals_of), SKI_FN(lead8), SKI_FN(lead8_t), SKI_FN(muladd), SKI_FN(mul), SKI_FN(axpy), SKI_FN(add), SKI_FN(sub), SKI_FN(scale),
-    SKI_FN(load), SKI_FN(gemm), SKI_FN(hartley), SKI_FN(dense), SKI_FN(dense_t), SKI_FN(sjlt), SKI_FN(sjlt_t), SKI_FN(dot), SKI_FN(gemm_nt)
+    SKI_FN(load), SKI_FN(gemm), SKI_FN(hartley), SKI_FN(dense), SKI_FN(dense_t), SKI_FN(sjlt), SKI_FN(sjlt_t), SKI_FN(dot), SKI_FN(gemm_nt), SKI_FN(gemv), SKI_FN(gemv_t)
 };
 
 #undef SKI_VW

@@ -13,7 +13,7 @@ grep -oE '^(/\* )?// >>[a-z]+' sketch.h | grep -oE '>>[a-z]+' | sort > $tmp/mark
 { [ -s $tmp/contents ] || echo "no CONTENTS in the manual"; diff $tmp/contents $tmp/markers; } |
     empty "CONTENTS of the manual names the markers of sketch.h (<: in CONTENTS only, >: in the file only)"
 
-ls | grep -vxE 'sketch\.h|tests|examples|bench|Makefile|README\.md|LICENSE|build|demo-out' |
+ls | grep -vxE 'sketch\.h|tests|examples|bench|Makefile|README\.md|LICENSE|build|demo-out|paper-out' |
     empty "the top level holds only what it should"
 
 { grep -nE '#[ ]*define[ ]+([A-Za-z0-9_]*__|_[A-Z])' sketch.h

@@ -92,3 +92,46 @@ ORC uint64_t orc_histogram(const uint32_t *x, uint64_t n, const uint32_t *values
     }
     return missed;
 }
+
+/* for tests/spectrum_check.py. fn(user, v, out): out = A v. Arrays are the caller's, sized as sketch.h says; 0 steps done on error. */
+ORC uint64_t orc_lanczos(sketch_matvec_fn fn, uint64_t d, uint64_t steps, uint64_t seed, float *basis, double *doubles, double *theta, double *bound, double *s, double *scratch) {
+    sketch_krylov k = sketch_krylov_make((size_t)d, (size_t)steps, basis, doubles);
+    sketch_krylov_options o;
+    memset(&o, 0, sizeof o);
+    o.seed = seed;
+    if (sketch_lanczos(fn, NULL, &k, &o) != SKETCH_OK || sketch_ritz(&k, theta, bound, s, scratch) != SKETCH_OK) return 0;
+    return k.done;
+}
+ORC uint64_t orc_arnoldi(sketch_matvec_fn fn, orc *p, uint64_t d, uint64_t steps, uint64_t seed, float *basis, double *doubles, double *h, float *rows, float *lift, double *re, double *im, double *scratch) {
+    sketch_krylov k = sketch_krylov_make((size_t)d, (size_t)steps, basis, doubles);      /* p: sketch with it; lift: restore similarity */
+    sketch_krylov_options o;
+    memset(&o, 0, sizeof o);
+    o.seed = seed;
+    if (sketch_arnoldi(fn, NULL, &k, h, p ? p->plan : NULL, p ? p->work : NULL, rows, &o) != SKETCH_OK) return 0;
+    return sketch_arnoldi_eigen(&k, h, lift, re, im, scratch, NULL) == SKETCH_OK ? k.done : 0;
+}
+ORC int orc_tridiagonal(uint64_t m, double *diag, double *off, double *z, uint64_t nz) { return sketch_tridiagonal_eigen((size_t)m, diag, off, z, (size_t)nz); }
+ORC int orc_hessenberg(uint64_t m, double *h, double *re, double *im) { return sketch_hessenberg_eigen((size_t)m, h, re, im); }
+ORC uint64_t orc_slq(sketch_matvec_fn fn, uint64_t d, uint64_t steps, uint64_t probes, uint64_t seed, float *basis, double *doubles, double *nodes, double *weights) {
+    sketch_krylov k = sketch_krylov_make((size_t)d, (size_t)steps, basis, doubles);
+    sketch_krylov_options o;
+    size_t count;
+    memset(&o, 0, sizeof o);
+    o.seed = seed;
+    return sketch_slq(fn, NULL, &k, (size_t)probes, nodes, weights, &count, &o) == SKETCH_OK ? count : 0;
+}
+ORC int orc_density(const double *nodes, const double *weights, uint64_t count, double *range /* low, high, sigma */, double *density, uint64_t points) {
+    return sketch_slq_density(nodes, weights, (size_t)count, &range[0], &range[1], &range[2], density, (size_t)points);
+}
+ORC int orc_trace(sketch_matvec_fn fn, uint64_t d, uint64_t matvecs, uint64_t seed, float *basis, double *scratch, double *trace, double *error) {
+    sketch_krylov_options o;
+    memset(&o, 0, sizeof o);
+    o.seed = seed;
+    return sketch_trace(fn, NULL, (size_t)d, (size_t)matvecs, basis, scratch, trace, error, &o);
+}
+ORC int orc_cg(sketch_matvec_fn fn, uint64_t d, double damping, const float *b, float *x, float *scratch, double tolerance, uint64_t iterations, double *residual) {
+    sketch_solved out;
+    int st = sketch_cg(fn, NULL, (size_t)d, damping, b, x, scratch, tolerance, iterations, &out, NULL);
+    *residual = out.residual;
+    return st;
+}

@@ -31,4 +31,5 @@ void test_core(void);
 void test_store(void);
 void test_helpers(void);
 void test_errors(void);
+void test_spectrum(void);
 #endif

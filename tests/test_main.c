@@ -35,6 +35,7 @@ double test_normal(uint64_t *s) {
 int main(int argc, char **argv) {
     static const struct { const char *name; void (*run)(void); } files[] = {
         { "core", test_core }, { "store", test_store }, { "helpers", test_helpers }, { "errors", test_errors },
+        { "spectrum", test_spectrum },
     };
     if (argc > 2) wanted = argv + 2;
     for (size_t i = 0; i < sizeof files / sizeof *files; i++)

@@ -1052,6 +1052,61 @@ static void test_faults(void) {
     free(dir);
 }
 
+/* Lanczos with a checkpoint: A = diag(1, 2, ..) */
+static int ramp(void *user, const float *v, float *out) {
+    for (size_t i = 0; i < 40; i++) out[i] = v[i] * (float)(i + 1);
+    (void)user;
+    return 0;
+}
+static void test_checkpoint(void) {
+    enum { N = 40, STEPS = 6 };
+    float straight[(STEPS + 1) * N], basis[(STEPS + 1) * N];
+    double ds[4 * STEPS], dd[4 * STEPS];
+    char *path = at("krylov"), *tmp = at("krylov.tmp");
+    int fd0 = next_fd();
+    long total = 0;
+    sketch_krylov k = sketch_krylov_make(N, STEPS, straight, ds);
+    sketch_krylov_options o;
+    test_begin("store: checkpoint: the k-th call of every kind fails");
+    memset(&o, 0, sizeof o);
+    CHECK_OK(sketch_lanczos(ramp, NULL, &k, &o));
+    o.checkpoint = path;
+    for (int kind = K_OPEN; kind <= K_FDATASYNC; kind++) for (int sticky = 0; sticky < 2 && !(sticky && kind == K_SHORT); sticky++) for (int resume = 0; resume < 2; resume++) {
+        long i, hits;
+        for (i = 1; i < 500; i++) {
+            sketch_status st;
+            unlink(path); unlink(tmp);
+            if (resume) { k = sketch_krylov_make(N, 2, basis, dd); CHECK_OK(sketch_lanczos(ramp, NULL, &k, &o)); }
+            k = sketch_krylov_make(N, STEPS, basis, dd);
+            arm(kind, i, sticky, EIO);
+            st = sketch_lanczos(ramp, NULL, &k, &o);
+            hits = fault.hits;
+            disarm();
+            CHECK_MSG(st == (hits ? SKETCH_E_IO : SKETCH_OK), "%s %ld: %s", kind_name[kind], i, sketch_status_string(st));
+            CHECK_MSG(next_fd() == fd0, "%s %ld: a file descriptor leaks", kind_name[kind], i);
+            CHECK(access(tmp, F_OK) != 0);
+            CHECK(!memcmp(k.alpha, ds, k.done * 8) && (k.done == 0 || !memcmp(basis, straight, (k.done + 1) * N * 4)));        /* what was computed is there */
+            k = sketch_krylov_make(N, STEPS, basis, dd);
+            st = sketch_lanczos(ramp, NULL, &k, &o);                     /* another process goes on from the file: the same bits */
+            CHECK_MSG(st == SKETCH_OK && k.done == STEPS && !memcmp(basis, straight, sizeof basis) && !memcmp(k.alpha, ds, STEPS * 8) && !memcmp(k.beta, ds + STEPS, STEPS * 8),
+                      "%s %ld: resumed: %s", kind_name[kind], i, sketch_status_string(st));
+            if (!hits) break;
+            total++;
+        }
+        CHECK_MSG(i > 1 || kind == K_READ || resume, "%s was never called", kind_name[kind]);
+    }
+    CHECK_MSG(total > 100, "%ld faults", total);
+    unlink(path);
+    dribble = 1;
+    k = sketch_krylov_make(N, STEPS, basis, dd);
+    CHECK_OK(sketch_lanczos(ramp, NULL, &k, &o));
+    k = sketch_krylov_make(N, STEPS, basis, dd);
+    CHECK_OK(sketch_krylov_load(&k, path));                              /* row 0 is there from before */
+    dribble = 0;
+    CHECK(k.done == STEPS && k.saved == STEPS + 1 && !memcmp(basis, straight, sizeof basis));
+    unlink(path);
+}
+
 static void test_arguments(void) {
     sketch_store *s = NULL;
     uint64_t id = 1, k = 9;
@@ -1171,6 +1226,7 @@ void test_store(void) {
         test_powercut();
         test_kill();
         test_faults();
+        test_checkpoint();
         test_arguments();
     } else {
         sketch_store *s;
