@@ -1,19 +1,20 @@
-# sketch.h needs no build: include it. What is here: a demonstration and the tests. All output goes to build/ and demo-out/.
+# sketch.h needs no build: include it. What is here: a demonstration, the paper's experiments and the tests. All output goes to build/, demo-out/ and paper-out/.
 CC      ?= cc
 CFLAGS  ?= -O2
 PYTHON  ?= python3
 WARN     = -Wall -Wextra
 LIBS     = -lm -lpthread
 O        = build
-tests    = $(filter-out tests/oracle_shim.c,$(wildcard tests/*.c))
+tests    = $(filter-out tests/oracle_shim.c tests/examples_check.c,$(wildcard tests/*.c))
 
 help:
 	@echo 'make demo            trains a small network, finds what taught it what: demo-out/report.html'
+	@echo 'make paper           the paper'"'"'s experiments on two small models: paper-out/report.html; resumable; PAPER=quick or full'
 	@echo 'make test            all tests that need a C compiler only; under 3 minutes'
 	@echo 'make check           hygiene: contents, names, licence, README'
 	@echo 'make compile-matrix  C99 to C++17, gcc and clang, every warning an error; ways to include and link'
 	@echo 'make sanitize        tests under address and undefined-behaviour sanitizers'
-	@echo 'make oracle          against a second implementation in Python (NumPy, SciPy)'
+	@echo 'make oracle          against a second implementation in Python (NumPy, SciPy); spectra against LAPACK and ARPACK'
 	@echo 'make aarch64         tests on AArch64 through SIMDe, under QEMU'
 	@echo 'make split           build/split/: sketch.h and sketch.c, for those who want two files'
 	@echo 'make bench           times every operator against this machine'"'"'s memory: build/bench/; ARGS=--quick for half a minute'
@@ -23,8 +24,12 @@ help:
 demo: $(O)/demo
 	$(O)/demo $(ARGS)
 
-test: $(O)/test_main
-	@sh tests/sum.sh $(O)/test_main 'sh tests/compile.sh fast' 'sh tests/check.sh'
+PAPER ?= default
+paper: $(O)/paper
+	$(O)/paper --scale $(PAPER) $(ARGS)
+
+test: $(O)/test_main $(O)/examples_check $(O)/examples_check64
+	@sh tests/sum.sh $(O)/test_main $(O)/examples_check $(O)/examples_check64 'sh tests/compile.sh fast' 'sh tests/check.sh'
 
 check:
 	@sh tests/check.sh
@@ -38,6 +43,7 @@ sanitize:
 
 oracle: $(O)/liboracle.so
 	$(PYTHON) tests/oracle.py $(O)/liboracle.so $(ARGS)
+	$(PYTHON) tests/spectrum_check.py $(O)/liboracle.so
 
 SIMDE = /usr/include/simde
 aarch64:                       # only SIMDe's own headers: the host's would not fit
@@ -63,11 +69,23 @@ split: sketch.h                # sketch.c includes itself where sketch.h would
 	$(O)/split/main
 
 clean:
-	rm -rf build demo-out
+	rm -rf build demo-out paper-out
 
 $(O)/demo: sketch.h $(wildcard examples/*.c examples/*.h)
 	@mkdir -p $(O)
 	$(CC) $(CFLAGS) $(WARN) -I. examples/demo.c -o $@ $(LIBS)
+
+$(O)/paper: sketch.h $(wildcard examples/*.c examples/*.h)
+	@mkdir -p $(O)
+	$(CC) $(CFLAGS) $(WARN) -I. examples/paper.c -o $@ $(LIBS)
+
+$(O)/examples_check: tests/examples_check.c examples/digits.h examples/gpt.h sketch.h
+	@mkdir -p $(O)
+	$(CC) $(CFLAGS) $(WARN) -I. $< -o $@ $(LIBS)
+
+$(O)/examples_check64: tests/examples_check.c examples/digits.h examples/gpt.h sketch.h
+	@mkdir -p $(O)
+	$(CC) $(CFLAGS) $(WARN) -DIN_DOUBLE -I. $< -o $@ $(LIBS)
 
 $(O)/%.o: tests/%.c tests/test.h sketch.h
 	@mkdir -p $(O)
@@ -84,4 +102,4 @@ $(O)/liboracle.so: tests/oracle_shim.c sketch.h
 	@mkdir -p $(O)
 	$(CC) $(CFLAGS) -shared -fPIC tests/oracle_shim.c -o $@ -lm
 
-.PHONY: help demo test check compile-matrix sanitize oracle aarch64 bench bench-peers split clean
+.PHONY: help demo paper test check compile-matrix sanitize oracle aarch64 bench bench-peers split clean
