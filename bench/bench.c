@@ -258,10 +258,10 @@ static void set_up(bench_case *c)
     if (c->status != SKETCH_OK) return;
     f = sketch_query(c->plan);
     L = (double)f.block; N = (double)f.nblocks;
-    c->bytes = c->batch * (n * (double)dtype_bytes[c->dtype] + d * 4) + (c->desc.keep_random ? n * 4 : 0);
+    c->bytes = c->batch * (n * (double)dtype_bytes[c->dtype] + d * 4) + (double)c->plan_bytes;
     switch (c->desc.algo) {
     case SKETCH_AFFD:  c->ops = n * (log2(L) + 2) * (c->desc.precond ? NAN : 1); break;                /* transform, diagonal, fold */
-    case SKETCH_AFJL:  c->ops = n + N * d * (log2(d) + 1); break;
+    case SKETCH_AFJL:  c->ops = n * (3 + ceil(d / 1024) / 8) + N * d * 12; break;                         /* groups of 8 rows; a transform of 1024 and the diagonal for each kept row */
     case SKETCH_QK:    c->ops = qk_ops(&f); break;
     case SKETCH_SRHT:  c->ops = n * log2(L); break;
     case SKETCH_FFD:   c->ops = n * (2 * log2(L) + 2); break;
