@@ -84,9 +84,9 @@ static int watching(void *user, uint64_t done, uint64_t total) {
 
 /* ---- vectors ------------------------------------------------------------------------------------- */
 static void vectors(void) {
-    static const size_t ms[] = { 1, 2, 3, 4, 5, 8, 11, 40 }, ds[] = { 1, 2, 7, 15, 16, 17, 100, 4095, 4096, 4097, 9001 };
+    static const size_t ms[] = { 1, 2, 3, 4, 5, 8, 11, 40 }, ds[] = { 1, 2, 7, 15, 16, 17, 100, 4095, 4096, 4097, 9001, 16384, 20003 };
     test_begin("spectrum: products with a block of vectors");
-    for (size_t a = 0; a < 8; a++) for (size_t b = 0; b < 11; b++) {
+    for (size_t a = 0; a < 8; a++) for (size_t b = 0; b < 13; b++) {
         size_t m = ms[a], d = ds[b];
         float *v = normals(m * d), *w = normals(d), *x = floats(d), *y = floats(d);
         double *c = doubles(m), *e = doubles(m);
@@ -906,7 +906,7 @@ static void trace(void) {
     o.progress.fn = watching; o.progress.user = &w; o.threads = three;
     CHECK_ST(sketch_trace(op_apply, &a, D, 30, basis, scratch, &t, &e, &o), SKETCH_E_CALLBACK); CHECK(t == 0 && w.last == 9);
     w.stop_at = 0;
-    for (long k = 1; k <= 30; k += 7) { a.calls = 0; a.nan_at = k; w.last = 0; t = 5; CHECK_ST(sketch_trace(op_apply, &a, D, 30, basis, scratch, &t, &e, &o), SKETCH_E_NONFINITE); CHECK(t == 0); }
+    for (long k = 1; k <= 30; k += 7) { a.calls = 0; a.nan_at = k; w.last = 0; t = 5; CHECK_ST(sketch_trace(op_apply, &a, D, 30, basis, scratch, &t, &e, &o), SKETCH_E_NONFINITE); CHECK(k <= 21 ? t == 0 : fabs(t - exact) < 0.2 * exact); }
     a.nan_at = 0; a.calls = 0; a.fail_at = 12; a.code = -1; w.last = 0;
     CHECK_ST(sketch_trace(op_apply, &a, D, 30, basis, scratch, &t, NULL, &o), SKETCH_E_CALLBACK);
     CHECK_ST(sketch_trace(op_apply, &a, D, 2, basis, scratch, &t, &e, &o), SKETCH_E_ARG);
