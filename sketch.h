@@ -78,7 +78,7 @@
      AFFD   the default. O(n log L) additions. Guarantee: Johnson-Lindenstrauss for every x (paper, Theorem 3.2). That is for the pre-conditioners
             H and F; Q has QK's weakness on sparse and low-rank x in a milder form (AFFD-Q: spread 0.08 on one coordinate at d = 1024, AFJL-Q 0.3). F, Q:
             a block larger than the default loses fidelity where d keeps few rows of its leading factor.
-     AFJL   fastest for short sketches: one read, 4 + ceil(d/1024)/8 additions a coordinate up to d = 65536; N d normals, N = n/2^17. No theorem: e_i + e_j with i = j mod 1024 (the trailing
+     AFJL   fastest for short sketches: one read, about 4 + ceil(d/1024)/5 additions a coordinate up to d = 65536; N 1024 ceil(d/1024) normals, N = n/2^17. No theorem: e_i + e_j with i = j mod 1024 (the trailing
             Kronecker factor) in one block collides, wholly up to d = 1024, partly above; take d 4 times larger than AFFD's.
      QK     a GEMM: n d_1 multiply-adds, no transform. Guarantee needs a larger d (Theorem 3.3): take 16 times AFFD's; worst
             on sparse and low-rank x (one coordinate).
@@ -98,9 +98,9 @@
      zero) is checked at create, in the thread that calls it; keep it so in the threads that work.
 
  MEMORY. sketch_measure() tells, before anything is made, what a plan and a work will hold. A work has, for each vector in flight (1 to 8) and task,
-     about L + 8 max(d, 1024) floats whatever n is (SRHT, F and Q: up to L more; FFD 5 d; the whole-vector form: L = 2^ceil(log2 n)); QK n^(2/3) + 8 d. Tasks: the
+     about L + 4096 + 9 max(d, 1024) floats whatever n is (AFJL: 10; d rounded up to a power of two for AFFD; SRHT, F and Q: up to L more; FFD 5 d; the whole-vector form: L = 2^ceil(log2 n)); QK n^(2/3) + 8 d. Tasks: the
      width of the threads hook, rounded up to a power of two, and doubled if it was none; so let the width be one. create needs, for QK and Q, 16 b r bytes
-     a factor for a moment. Nothing is allocated after create and work_create, but by the store. Stack: under 48 KiB a call.
+     a factor for a moment. Nothing is allocated after create and work_create, but by the store. Stack: under 48 KiB a call in optimised builds.
 
  DETERMINISM. The same descriptor names the same S on every machine, compiler, instruction set and thread count, for
      as long as SKETCH_STREAM_VERSION stays. The families made of additions (AFFD and AFJL with pre-conditioner H or F, FJL, FFD, SJLT,
@@ -369,7 +369,7 @@ SKETCH_API sketch_status sketch_measure(const sketch_desc *desc, size_t max_batc
     /* Validates desc and tells what create and work_create will allocate. Allocates nothing. */
 SKETCH_API sketch_status sketch_create (const sketch_desc *desc, sketch_plan **plan);
     /* E_ARG (also: an option that the algorithm does not have), E_SIZE (d > the next power of two of n for AFFD, AFJL, SRHT and FFD, d > n' for QK, d > 2^31 for SJLT; block < d; a block over 2^32 for FJL, FFD and SRHT; tables that overflow), E_MEMORY,
-       E_UNSUPPORTED (isa), E_STATE (selftest). *plan = NULL on error. Cost: tens of microseconds, but Haar factors for QK and Q (O(b r^2); QK's choice of them O(d^(2/3))) and n normals for keep_random. */
+       E_UNSUPPORTED (isa), E_STATE (selftest). *plan = NULL on error. Cost: tens of microseconds, but Haar factors for QK and Q (O(b r^2); QK's choice of them O(d^(2/3))) and the random words that keep_random keeps (n/2; AFJL N d/2). */
 SKETCH_API void          sketch_destroy(sketch_plan *plan);                       /* NULL ok; after all its works */
 SKETCH_API sketch_info   sketch_query  (const sketch_plan *plan);                 /* all zero for NULL */
 SKETCH_API sketch_status sketch_work_create (const sketch_plan *plan, size_t max_batch, sketch_work **work);
@@ -2133,13 +2133,11 @@ SKETCH_INLINE sketch_status sketch_subspace_grad(const sketch_plan *plan, const 
 #endif
 
 #if defined(__GNUC__) || defined(__clang__)
-#  define SKI_PREFETCH(p)    __builtin_prefetch(p)
-#  define SKI_PREFETCH_L2(p) __builtin_prefetch(p, 0, 2)
+#  define SKI_AHEAD(p, i) __builtin_prefetch((const void *)((uintptr_t)(p) + (size_t)(i) * sizeof *(p)), 0, 2)    /* p[i] into L2; it may lie past the array's end */
 #else
-#  define SKI_PREFETCH(p)    ((void)0)
-#  define SKI_PREFETCH_L2(p) ((void)0)
+#  define SKI_AHEAD(p, i) ((void)0)
 #endif
-#if defined(__GNUC__) || defined(__clang__)
+#ifdef __OPTIMIZE__                  /* without, each intrinsic has a stack slot of its own: no frame should hold two such functions */
 #  define SKI_ALWAYS static inline __attribute__((always_inline))
 #else
 #  define SKI_ALWAYS static inline
@@ -2315,6 +2313,7 @@ static uint16_t ski_bf16_of_f32(float f) {
 #define SKI_WHT_FAR ((size_t)1 << 26)    /* floats, 256 MiB: from here on the top six levels go by strips */
 #define SKI_DIRECT 64u                   /* AFJL: rows kept at most without a transform of the leading factor */
 #define SKI_GROUPS 4u                    /* groups of 8 rows that are added up at once there */
+#define SKI_ROW  ((size_t)1024 + 16)     /* from row to row where sums of rows of 1024 are kept: a line more, so that rows do not share the sets of an L1 */
 #define SKI_PART ((size_t)4096 + 64)      /* what lies between such parts of a block of 2^15, so that its 8 parts do not share the sets of an L1 */
 typedef struct ski_kernels {
     sketch_isa isa;
@@ -2323,7 +2322,7 @@ typedef struct ski_kernels {
     void (*normals)(float *out, uint64_t i0, size_t n, const ski_rng *r);        /* out[j] = Normal(i0+j) */
     void (*wht)(float *x, size_t n, size_t h0);                                   /* the levels of stride h0 and up: 1, all; min(n, SKI_WHT_LEAF), what is left when those parts are done */
     void (*wht_top)(float *x, size_t h, size_t c0, size_t c1);                   /* the levels of stride h and up of 64 rows of h, columns c0 .. c1 (multiples of 128) */
-    void (*hb)(const float *x, float *out, uint64_t i0, size_t n, const ski_rng *r);   /* out = H B x, n <= SKI_WHT_LEAF, i0 a multiple of n; out may be x */
+    void (*hb)(const float *x, float *out, uint64_t i0, size_t n, const ski_rng *r);   /* out = H B x, n <= SKI_WHT_LEAF, i0 a multiple of n; out may be x, or overlap it from below: reads are ahead of writes */
     void (*fold)(const float *x, const float *g, float *const acc[8]);           /* the last three levels of a block of 2^15, times g, added up */
     void (*normals_of)(float *out, const uint16_t *h, size_t n);                 /* the normals of these 16-bit numbers */
     void (*lead8)(const float *x, uint64_t i0, const ski_rng *r, size_t ng, size_t nq, const uint8_t *sel, float (*sign)[SKI_DIRECT], float *out);    /* rows of 1024 into AFJL's kept rows */
@@ -2332,7 +2331,6 @@ typedef struct ski_kernels {
     void (*mul)(float *out, const float *a, const float *g, size_t n);
     void (*axpy)(float *acc, const float *a, float s, size_t n);                 /* acc += s*a, rounded twice */
     void (*add)(float *acc, const float *a, size_t n);
-    void (*sub)(float *acc, const float *a, size_t n);
     void (*scale)(float *out, const float *a, float s, size_t n);
     void (*load)(float *out, const void *x, uint64_t first, sketch_dtype t, size_t n);   /* to f32 */
     void (*gemm)(size_t m, size_t n, size_t k, const float *a, size_t lda, const float *b, size_t ldb, float *c, size_t ldc); /* C += A B */
@@ -2666,7 +2664,7 @@ static sketch_status ski_setup(const sketch_desc *q, sketch_plan *p) {
     l2 = ski_log2(L);
     p->trailing = (size_t)SKI_MIN(L, SKI_TRAILING);
     p->lead = (size_t)(L / p->trailing);
-    p->row_floats = SKI_WHT_LEAF;
+    p->row_floats = affd ? SKI_MAX((size_t)SKI_MIN(L, SKI_WHT_LEAF), 2048) : q->algo == SKETCH_FJL || q->algo == SKETCH_FFD ? SKI_TRAILING : 0;
     p->buf_len = (size_t)L;
     p->acc_row = p->trailing;
     p->batch = q->algo == SKETCH_QK ? 1 : (size_t)SKI_MAX(1, SKI_MIN(SKI_MAX_BATCH, ((uint64_t)1 << 18) / L));
@@ -2694,7 +2692,7 @@ static sketch_status ski_setup(const sketch_desc *q, sketch_plan *p) {
             p->acc_len = q->precond ? (size_t)L : (size_t)SKI_MAX(ski_pow2_at_least(d), p->trailing);
             p->z_floats = p->acc_len;
             p->folds = !q->precond && q->diag == SKETCH_GAUSSIAN && L == 8 * SKI_WHT_LEAF;
-            if (p->folds) { p->buf_len = 7 * SKI_PART + SKI_WHT_LEAF; p->acc_row += 16; p->acc_len = p->acc_len / p->trailing * p->acc_row; }
+            if (p->folds) { p->buf_len = 7 * SKI_PART + SKI_WHT_LEAF; p->acc_row = SKI_ROW; p->acc_len = p->acc_len / p->trailing * p->acc_row; }
             if (!q->precond) norm = 1.0 / (double)L;                  /* two transforms */
             else if (q->precond == SKETCH_PRECOND_F) norm = 1.0 / (double)L;
         } else {
@@ -2702,7 +2700,7 @@ static sketch_status ski_setup(const sketch_desc *q, sketch_plan *p) {
             p->acc_len = p->z_floats = p->rows * p->trailing;
             if (q->precond != SKETCH_PRECOND_Q) norm = 1.0 / sqrt((double)L);
             p->direct = !q->precond && p->lead >= 8 && p->rows <= SKI_DIRECT && 2 * p->rows <= p->lead;
-            if (p->direct) p->aux_floats = p->rows * (SKI_TRAILING + 16);
+            if (p->direct) p->aux_floats = p->rows * SKI_ROW;
         }
         iso = sqrt((double)L / (double)d);
         if (q->keep_random && q->diag == SKETCH_GAUSSIAN) {            /* signs are drawn faster than read */
@@ -2764,7 +2762,7 @@ static sketch_status ski_setup(const sketch_desc *q, sketch_plan *p) {
     return SKETCH_OK;
 }
 
-/* One work: header, slots, z, then for each slot buf[nb][L] acc[nb][acc_len] tree[levels][nb][d] row aux idx. */
+/* One work: header, slots, z, then for each slot buf[nb][buf_len] acc[nb][acc_len] tree[levels][nb][d] row aux idx. */
 typedef struct ski_slot {
     float *buf, *acc, *tree, *row, *aux;
     uint32_t *idx;
@@ -2956,10 +2954,10 @@ static sketch_status ski_fill(sketch_plan *p) {        /* the tables */
         ski_rng g = ski_rng_make(p->desc.seed, p->desc.algo, SKI_DIAG, 0);
         size_t each = ski_diag_block(p), j;
         uint64_t b;
+        uint32_t w[64];
         for (b = 0; b < p->N; b++)
             for (j = 0; j < each; j++) {
                 uint64_t i = b * p->L + j;
-                uint32_t w[64];
                 if (j == 0 || i % 128 == 0) p->k->words(w, &g, i / 128);
                 diag[b * each + j] = (uint16_t)(w[i / 32 % 4 * 16 + i % 16] >> i / 16 % 2 * 16);
             }
@@ -3153,9 +3151,9 @@ static void ski_affd(const sketch_plan *p, ski_slot *s, uint64_t b, size_t nb) {
                 float *to[8];
                 for (k = 0; k < 8; k++) {
                     if (nb == 1 && s->next) {    /* the next block, a few lines at a time while normals are made: all at once they would wait for each other */
-                        const char *ahead = s->next + ((4 * k + j) * t + c) * s->next_size;
+                        const char *ahead = s->next + ((4 * k + j) * t + c) * s->next_size;      /* inside it */
                         size_t q;
-                        for (q = 0; q < 256 * s->next_size; q += 64) SKI_PREFETCH_L2(ahead + q);
+                        for (q = 0; q < 256 * s->next_size; q += 64) SKI_AHEAD(ahead, q);
                     }
                     ski_diag(p, b * L + (4 * k + j) * t + c, 256, s->row + k * 256);
                 }
@@ -3203,7 +3201,7 @@ static void ski_affd_t(const sketch_plan *p, ski_slot *s, const float *z, uint64
     ski_t1_t(p, x, b, s->aux);
 }
 
-/* AFJL: sqrt(L/d) R_d P G T1 B, G on the kept rows only. Schioppa 2024, eq. 7 (P and an i.i.d. diagonal commute); no theorem. With H and few rows kept, the kept rows of the
+/* AFJL: sqrt(L/d) R_d P0 G P1 T1 B, P = P0 P1, G on the kept rows only. Schioppa 2024, eq. 7 (P and an i.i.d. diagonal commute); no theorem. With H and few rows kept, the kept rows of the
    leading factor are signed sums of the block's rows: in groups of 8 rows, which one transform of length 8 serves for all; then one transform of 1024 for each kept row, so that
    x is read once. The permutation inside rows waits for the chunk's end. Worst input: e_i + e_j, i = j mod 1024, in one block. */
 static size_t ski_afjl_signs(const sketch_plan *p, size_t row0, uint8_t sel[SKI_DIRECT], float sign[SKI_GROUPS][SKI_DIRECT]) {     /* of the groups at row0; how many */
@@ -3230,8 +3228,8 @@ static void ski_afjl(const sketch_plan *p, ski_slot *s, uint64_t b, size_t nb) {
                 p->k->lead8(s->x[v] + j * t, b * L + j * t, &g, ng, p->rows, sel, sign, s->aux);
             }
             for (q = 0; q < p->rows; q++) {
-                p->k->wht(s->aux + q * (t + 16), t, 1);
-                memcpy(u + q * t, s->aux + q * (t + 16), t * sizeof(float));
+                p->k->wht(s->aux + q * SKI_ROW, t, 1);
+                memcpy(u + q * t, s->aux + q * SKI_ROW, t * sizeof(float));
             }
         } else ski_t1(p, s->x[v], u, b, s->aux);
     }
@@ -3242,19 +3240,19 @@ static void ski_afjl(const sketch_plan *p, ski_slot *s, uint64_t b, size_t nb) {
     }
 }
 static void ski_afjl_finish(const sketch_plan *p, const float *acc, float *y) {
-    size_t i;
-    for (i = 0; i < p->d; i++) y[i] = acc[i / p->trailing * p->trailing + p->perm[i % p->trailing]] * p->c;
+    size_t q, c, t = p->trailing;
+    for (q = 0; q < p->rows; q++) for (c = 0; c < t && q * t + c < p->d; c++) y[q * t + c] = acc[q * t + p->perm[c]] * p->c;
 }
 static void ski_afjl_begin_t(const sketch_plan *p, const float *y, float *z) {
-    size_t i;
+    size_t q, c, t = p->trailing;
     memset(z, 0, p->acc_len * sizeof(float));
-    for (i = 0; i < p->d; i++) z[i / p->trailing * p->trailing + p->perm[i % p->trailing]] = y[i] * p->c;
+    for (q = 0; q < p->rows; q++) for (c = 0; c < t && q * t + c < p->d; c++) z[q * t + p->perm[c]] = y[q * t + c] * p->c;
 }
 static void ski_afjl_t(const sketch_plan *p, ski_slot *s, const float *z, uint64_t b, float *x) {
     size_t t = p->trailing, q, j;
     if (!p->direct) memset(x, 0, (size_t)p->L * sizeof(float));
     for (q = 0; q < p->rows; q++) {
-        float *to = p->direct ? s->aux + q * (t + 16) : x + ski_lead(p, p->perm, q) * t;
+        float *to = p->direct ? s->aux + q * SKI_ROW : x + ski_lead(p, p->perm, q) * t;
         ski_diag(p, b * p->L + q * t, t, s->row);
         p->k->mul(to, z + q * t, s->row, t);
         if (p->direct) p->k->wht(to, t, 1);
@@ -3521,6 +3519,7 @@ typedef struct ski_job {                 /* one call of accumulate */
 
 typedef struct ski_cursor { size_t i; uint64_t at; } ski_cursor;      /* a tensor, and where it begins; blocks come in order */
 
+static float *ski_input(const sketch_plan *p, const ski_slot *s, size_t v) { return s->buf + (v + 1) * p->buf_len - (size_t)p->L; }     /* where vector v's block goes if it must be copied */
 static size_t ski_size(sketch_dtype t) { return t == SKETCH_F32 ? 4 : t == SKETCH_F64 ? 8 : 2; }
 static const float *ski_fetch(const ski_job *j, ski_slot *s, size_t sample, uint64_t b, float *buf, size_t *count, ski_cursor *from_here) {
     const sketch_plan *p = j->p;
@@ -3553,7 +3552,7 @@ static float *ski_run(const ski_job *j, ski_slot *s, size_t sample, size_t nb, u
     ski_run_begin(s);
     for (; b < end; b++) {
         size_t v, count = 0;
-        for (v = nb; v-- > 0;) s->x[v] = ski_fetch(j, s, sample + v, b, s->buf + (v + 1) * p->buf_len - (size_t)p->L, &count, &here);
+        for (v = nb; v-- > 0;) s->x[v] = ski_fetch(j, s, sample + v, b, ski_input(p, s, v), &count, &here);
         ski_run_block(p, s, b, nb, count);
     }
     return ski_run_end(p, s, nb);
@@ -3680,7 +3679,7 @@ SKETCH_API sketch_status sketch_stream_push(sketch_work *work, const void *x, sk
     uint64_t done = 0;
     if (!work || (!x && count) || !ski_dtype_ok(dtype)) return SKETCH_E_ARG;
     if (!work->stream_y) return SKETCH_E_STATE;
-    p = work->plan; s = &work->slots[0]; buf = s->buf + p->buf_len - (size_t)p->L;
+    p = work->plan; s = &work->slots[0]; buf = ski_input(p, s, 0);
     if (count > p->desc.n - work->pushed) return SKETCH_E_SIZE;
     if (p->desc.check_finite && !ski_finite(x, 0, dtype, count)) { work->stream_y = NULL; return SKETCH_E_NONFINITE; }
     while (done < count) {
@@ -4835,7 +4834,8 @@ SKETCH_API sketch_status sketch_krylov_load(sketch_krylov *k, const char *path) 
      SKI_VW lanes; ski_v floats, ski_u 32-bit words (also as SKI_VW/2 64-bit lanes: SKI_Q_);
      SKI_V_HAD(v, k): one level of butterflies inside a vector, lanes l and l^k: (a, b) -> (a + b, a - b).
      SKI_V_TAB16(t, i): t[i & 15] for a 16-entry table loaded by SKI_TAB_LOAD. SKI_D_: SKI_VW/2 doubles.
-   Every word is exact or rounds once, in the same order for all: results do not depend on the ISA, except SKI_V_FMA's. */
+   Every word is exact or rounds once, in the same order for all: results do not depend on the ISA, except SKI_V_FMA's, whose scalar word rounds twice: it stands
+   where the product is exact (by 1 or -1), in the normals (whose scalar form is ski_fma), and in products of matrices. */
 #if defined(SKI_VOCABULARY_512)
 #  define SKI_VW 16
 #  define ski_v            __m512
@@ -4864,7 +4864,6 @@ SKETCH_API sketch_status sketch_krylov_load(sketch_krylov *k, const char *path) 
 #  define SKI_U_SET1(x)        _mm512_set1_epi32((int)(x))
 #  define SKI_U_ADD(a, b)      _mm512_add_epi32(a, b)
 #  define SKI_U_AND(a, b)      _mm512_and_si512(a, b)
-#  define SKI_U_OR(a, b)       _mm512_or_si512(a, b)
 #  define SKI_U_XOR(a, b)      _mm512_xor_si512(a, b)
 #  define SKI_U_XOR3(a, b, c)  _mm512_ternarylogic_epi32(a, b, c, 0x96)
 #  define SKI_U_SLL(a, n)      _mm512_slli_epi32(a, n)
@@ -4913,7 +4912,6 @@ typedef struct SKI_FN(tab) { ski_v lo, hi; } SKI_FN(tab);
 #  define SKI_U_SET1(x)        SKI_MM(set1_epi32)((int)(x))
 #  define SKI_U_ADD(a, b)      SKI_MM(add_epi32)(a, b)
 #  define SKI_U_AND(a, b)      SKI_MM(and_si256)(a, b)
-#  define SKI_U_OR(a, b)       SKI_MM(or_si256)(a, b)
 #  define SKI_U_XOR(a, b)      SKI_MM(xor_si256)(a, b)
 #  define SKI_U_XOR3(a, b, c)  SKI_U_XOR(a, SKI_U_XOR(b, c))
 #  define SKI_U_SLL(a, n)      SKI_MM(slli_epi32)(a, n)
@@ -4977,7 +4975,6 @@ typedef const float *SKI_FN(tab);
 #  define SKI_U_LOAD(p)        (*(p))
 #  define SKI_U_SET1(x)        (x)
 #  define SKI_U_AND(a, b)      ((a) & (b))
-#  define SKI_U_OR(a, b)       ((a) | (b))
 #  define SKI_U_SLL(a, n)      ((a) << (n))
 #  define SKI_U_SRL(a, n)      ((a) >> (n))
 #  define SKI_U_SLLN(a, n)     ((a) << (n))
@@ -5096,28 +5093,28 @@ static void SKI_FN(normals)(float *out, uint64_t i0, size_t n, const ski_rng *r)
     size_t j = 0;
     while (j < n) {                                   /* a run inside two groups of words: 256 numbers */
         uint64_t i = i0 + j;
-        size_t e = (size_t)(i % 256), end = e + SKI_MIN(256 - e, n - j);
-        float *o = out + j - e;
-        j += end - e;
+        size_t first = (size_t)(i % 256), e = first, end = e + SKI_MIN(256 - e, n - j);
         SKI_FN(words2)(w, r, i / 256 * 2);
 #if SKI_NORMAL_VW > 1
         if (e % 32 == 0) {
             SKI_FN(tables) t = SKI_FN(tables_load)();
             const ski_u low15 = SKI_U_SET1(0x7fff7fffu), low16 = SKI_U_SET1(0xffffu);
             for (; e + 32 <= end; e += 32) {
+                float *o = out + j + (e - first);
                 size_t l;
                 for (l = 0; l < 16; l += SKI_VW) {
                     ski_u u = SKI_U_LOAD(w + e / 2 + l), m = SKI_U_AND(u, low15);
-                    SKI_V_STORE(o + e + l, SKI_FN(normal)(SKI_U_AND(m, low16), SKI_U_SLL(u, 16), &t));
-                    SKI_V_STORE(o + e + 16 + l, SKI_FN(normal)(SKI_U_SRL(m, 16), u, &t));
+                    SKI_V_STORE(o + l, SKI_FN(normal)(SKI_U_AND(m, low16), SKI_U_SLL(u, 16), &t));
+                    SKI_V_STORE(o + 16 + l, SKI_FN(normal)(SKI_U_SRL(m, 16), u, &t));
                 }
             }
         }
 #endif
         for (; e < end; e++) {
             uint32_t u = w[e / 32 * 16 + e % 16];
-            o[e] = ski_normal_of(e / 16 % 2 ? u >> 16 : u & 65535u);
+            out[j + (e - first)] = ski_normal_of(e / 16 % 2 ? u >> 16 : u & 65535u);
         }
+        j += end - first;
     }
 }
 
@@ -5262,7 +5259,7 @@ SKI_ALWAYS void SKI_FN(wht_tile)(const float *x, float *out, uint32_t *u) {
    the caches, and the next strip is fetched in the same order. (Radix 8 straight from and to x takes twice as long; so do strips of 32 columns.) */
 static void SKI_FN(wht_top)(float *x, size_t h, size_t c0, size_t c1) {
     float buf[64 * 128];
-    const int aligned = (uintptr_t)x % 64 == 0;
+    const int streamed = (uintptr_t)x % 64 == 0 && h >= SKI_WHT_FAR / 512;      /* beyond 32 MiB, of 64 rows: what fits a cache should stay there */
     size_t c, i, r;
     for (c = c0; c < c1; c += 128) {
         for (r = 0; r < 64; r++)
@@ -5271,12 +5268,12 @@ static void SKI_FN(wht_top)(float *x, size_t h, size_t c0, size_t c1) {
         SKI_FN(wht_pass8)(buf, 64 * 128, 1024);
         for (r = 0; r < 64; r++) {
             float *to = x + r * h + c;
-            if (aligned) for (i = 0; i < 128; i += SKI_VW) SKI_V_STREAM(to + i, SKI_V_LOAD(buf + r * 128 + i));
-            else         for (i = 0; i < 128; i += SKI_VW) SKI_V_STORE(to + i, SKI_V_LOAD(buf + r * 128 + i));
-            for (i = 0; i < 128; i += 16) SKI_PREFETCH_L2(to + 128 + i);
+            if (streamed) for (i = 0; i < 128; i += SKI_VW) SKI_V_STREAM(to + i, SKI_V_LOAD(buf + r * 128 + i));
+            else          for (i = 0; i < 128; i += SKI_VW) SKI_V_STORE(to + i, SKI_V_LOAD(buf + r * 128 + i));
+            for (i = 0; i < 128; i += 16) SKI_AHEAD(to, 128 + i);
         }
     }
-    if (aligned) SKI_FENCE();
+    if (streamed) SKI_FENCE();
 }
 
 static void SKI_FN(wht_rest)(float *x, size_t n, size_t h) {     /* the levels of stride h and up, n <= SKI_WHT_LEAF */
@@ -5325,7 +5322,7 @@ static void SKI_FN(hb)(const float *x, float *out, uint64_t i0, size_t n, const 
             if ((i0 + i) % 4096 == 0 || i == 0) SKI_FN(words2)(w, r, (i0 + i) / 4096 * 2);
             for (j = 0; j < 512; j += SKI_WTILE) {
                 size_t k;
-                for (k = 0; k < SKI_WTILE; k += 16) SKI_PREFETCH_L2(x + i + j + k + 2048);
+                for (k = 0; k < SKI_WTILE; k += 16) SKI_AHEAD(x, i + j + k + 2048);
                 SKI_FN(wht_tile)(x + i + j, out + i + j, w + (i0 + i) / 512 % 8 * 16);
             }
         }
@@ -5354,7 +5351,7 @@ static void SKI_FN(fold)(const float *x, const float *g, float *const acc[8]) {
 }
 
 /* AFJL: transforms of length 8 across groups of 8 rows of B x (ng <= SKI_GROUPS groups; x at i0, a multiple of 8192; rows of 1024); of each group output sel[q], times
-   sign[group][q] = +-1 (exact), goes into row q of out, whose rows are 1040 apart. Tiles of 64 columns: the transforms' outputs lie in L1 between the two loops, and four groups
+   sign[group][q] = +-1 (exact), goes into row q of out, whose rows are SKI_ROW apart. Tiles of 64 columns: the transforms' outputs lie in L1 between the two loops, and four groups
    share a read and a write of out. The rows that come next are fetched meanwhile: the hardware's own reading ahead stops at each page, that is at each row. */
 #define SKI_U8 \
     const uint32_t *u_ = w + 256 * g + c0 / 512 * 16 + l; int shift_ = (int)(c0 % 512 / 16); \
@@ -5371,10 +5368,10 @@ static void SKI_FN(lead8)(const float *x, uint64_t i0, const ski_rng *r, size_t 
                 SKI_U8;
                 for (c = 0; c < 64; c += 16) {
                     const float *p = x + 8192 * g + c0 + c + l;
-                    float *o = f[g][0] + c + l;
-                    const float *ahead = x + 8192 * ng + (((c0 / 64 * ng + g) * 16 + l) * 4 + c / 16 * SKI_VW) * 8;
+                    float *o = (float *)f + 512 * g + c + l;
+                    const size_t ahead = 8192 * ng + (((c0 / 64 * ng + g) * 16 + l) * 4 + c / 16 * SKI_VW) * 8;
                     ski_v v0, v1, v2, v3, v4, v5, v6, v7;
-#define SKI_DO(k) if ((k) * 2 < SKI_VW) SKI_PREFETCH_L2(ahead + (k) * 16); v##k = SKI_V_XORSIGN(SKI_V_LOAD(p + (k) * 1024), u##k); u##k = SKI_U_SLL(u##k, 1);
+#define SKI_DO(k) if ((k) * 2 < SKI_VW) SKI_AHEAD(x, ahead + (k) * 16); v##k = SKI_V_XORSIGN(SKI_V_LOAD(p + (k) * 1024), u##k); u##k = SKI_U_SLL(u##k, 1);
                     SKI_8(SKI_DO)
 #undef SKI_DO
                     SKI_BF8(v0, v1, v2, v3, v4, v5, v6, v7);
@@ -5385,7 +5382,7 @@ static void SKI_FN(lead8)(const float *x, uint64_t i0, const ski_rng *r, size_t 
             }
         for (q = 0; q < nq; q++)
             for (c = 0; c < 64; c += 4 * SKI_VW) {
-                float *o = out + q * 1040 + c0 + c;
+                float *o = out + q * SKI_ROW + c0 + c;
                 ski_v v0 = SKI_V_LOAD(o), v1 = SKI_V_LOAD(o + SKI_VW), v2 = SKI_V_LOAD(o + 2 * SKI_VW), v3 = SKI_V_LOAD(o + 3 * SKI_VW);
                 for (g = 0; g < ng; g++) {
                     const float *a = f[g][sel[q]] + c;
@@ -5407,14 +5404,14 @@ static void SKI_FN(lead8_t)(float *x, uint64_t i0, const ski_rng *r, size_t ng, 
             memset(f, 0, sizeof f);
             for (q = 0; q < nq; q++) {
                 ski_v s = SKI_V_SET1(sign[g][q]);
-                const float *a = in + q * 1040 + c0;
+                const float *a = in + q * SKI_ROW + c0;
                 float *to = f[sel[q]];
                 for (c = 0; c < 64; c += SKI_VW) SKI_V_STORE(to + c, SKI_V_FMA(SKI_V_LOAD(a + c), s, SKI_V_LOAD(to + c)));
             }
             for (l = 0; l < 16; l += SKI_VW) {
                 SKI_U8;
                 for (c = 0; c < 64; c += 16) {
-                    const float *p = f[0] + c + l;
+                    const float *p = (const float *)f + c + l;
                     float *o = x + 8192 * g + c0 + c + l;
                     ski_v v0, v1, v2, v3, v4, v5, v6, v7;
 #define SKI_DO(k) v##k = SKI_V_LOAD(p + (k) * 64);
@@ -5439,9 +5436,6 @@ static void SKI_FN(mul)(float *out, const float *a, const float *g, size_t n) {
 }
 static void SKI_FN(add)(float *acc, const float *a, size_t n) {
     SKI_EACH(SKI_V_STORE(acc + i, SKI_V_ADD(SKI_V_LOAD(acc + i), SKI_V_LOAD(a + i))), acc[i] += a[i]);
-}
-static void SKI_FN(sub)(float *acc, const float *a, size_t n) {
-    SKI_EACH(SKI_V_STORE(acc + i, SKI_V_SUB(SKI_V_LOAD(acc + i), SKI_V_LOAD(a + i))), acc[i] -= a[i]);
 }
 static void SKI_FN(scale)(float *out, const float *a, float s, size_t n) {
     const ski_v vs = SKI_V_SET1(s);
@@ -5495,7 +5489,7 @@ static void SKI_FN(gemm)(size_t m, size_t n, size_t k, const float *a, size_t ld
             ski_v s0 = SKI_V_SET1(0.0f), s1 = s0, s2 = s0, s3 = s0, r0 = s0, r1 = s0, r2 = s0, r3 = s0;
             for (l = 0; l + 2 <= k; l += 2) {                          /* even and odd terms apart: 8 chains */
                 ski_v t = SKI_V_LOAD(b + l * ldb + j), u = SKI_V_LOAD(b + (l + 1) * ldb + j);
-                if (l % 8 == 0) { SKI_PREFETCH_L2(a0 + 8 * lda + 4 * l); SKI_PREFETCH_L2(a0 + 8 * lda + 4 * l + 16); }      /* QK: A is x, read once */
+                if (l % 8 == 0) { SKI_AHEAD(a0, 8 * lda + 4 * l); SKI_AHEAD(a0, 8 * lda + 4 * l + 16); }      /* QK: A is x, read once */
                 s0 = SKI_V_FMA(SKI_V_SET1(a0[l]), t, s0); r0 = SKI_V_FMA(SKI_V_SET1(a0[l + 1]), u, r0);
                 s1 = SKI_V_FMA(SKI_V_SET1(a1[l]), t, s1); r1 = SKI_V_FMA(SKI_V_SET1(a1[l + 1]), u, r1);
                 s2 = SKI_V_FMA(SKI_V_SET1(a2[l]), t, s2); r2 = SKI_V_FMA(SKI_V_SET1(a2[l + 1]), u, r2);
@@ -5669,7 +5663,7 @@ static void SKI_FN(sjlt)(const ski_rng *r, uint64_t i0, size_t n, uint64_t d, ui
             for (v = 0; v < nb; v++) {
                 const float *a = x[v] + i;
                 float *o = acc + v * acc_stride;
-                for (j = 0; j < 128; j += 16) SKI_PREFETCH_L2(a + 2048 + j);
+                for (j = 0; j < 128; j += 16) SKI_AHEAD(a, 2048 + j);
                 for (j = 0; j + SKI_VW <= len; j += SKI_VW) SKI_V_STORE(t + j, SKI_V_XORSIGN(SKI_V_LOAD(a + j), SKI_U_SLL(SKI_U_LOAD(w + j), 31)));
                 for (; j < len; j++) t[j] = w[j] & 1u ? -a[j] : a[j];
                 for (j = 0; j + 4 <= len; j += 4) { o[row[j]] += t[j]; o[row[j + 1]] += t[j + 1]; o[row[j + 2]] += t[j + 2]; o[row[j + 3]] += t[j + 3]; }
@@ -5721,8 +5715,8 @@ static void SKI_FN(gemv_nt)(const float *a, const float *b, size_t k, size_t d, 
         float o[4];
         for (l = 0; l + SKI_VW <= d; l += SKI_VW) {
             ski_v t = SKI_V_LOAD(a + l);
-            SKI_PREFETCH_L2(b0 + 12 * d + 4 * l); SKI_PREFETCH_L2(b0 + 12 * d + 4 * l + 16);
-            if (SKI_VW == 16) { SKI_PREFETCH_L2(b0 + 12 * d + 4 * l + 32); SKI_PREFETCH_L2(b0 + 12 * d + 4 * l + 48); }
+            SKI_AHEAD(b0, 12 * d + 4 * l); SKI_AHEAD(b0, 12 * d + 4 * l + 16);
+            if (SKI_VW == 16) { SKI_AHEAD(b0, 12 * d + 4 * l + 32); SKI_AHEAD(b0, 12 * d + 4 * l + 48); }
             s0 = SKI_V_FMA(t, SKI_V_LOAD(b0 + l), s0); s1 = SKI_V_FMA(t, SKI_V_LOAD(b1 + l), s1);
             s2 = SKI_V_FMA(t, SKI_V_LOAD(b2 + l), s2); s3 = SKI_V_FMA(t, SKI_V_LOAD(b3 + l), s3);
         }
@@ -5827,7 +5821,7 @@ static void SKI_FN(gemv_t)(const float *v, size_t m, size_t d, size_t n, const d
 }
 
 static const ski_kernels SKI_FN(kernels) = {
-    SKI_ISA, SKI_FN(words), SKI_FN(signs), SKI_FN(normals), SKI_FN(wht), SKI_FN(wht_top), SKI_FN(hb), SKI_FN(fold), SKI_FN(normals_of), SKI_FN(lead8), SKI_FN(lead8_t), SKI_FN(muladd), SKI_FN(mul), SKI_FN(axpy), SKI_FN(add), SKI_FN(sub), SKI_FN(scale),
+    SKI_ISA, SKI_FN(words), SKI_FN(signs), SKI_FN(normals), SKI_FN(wht), SKI_FN(wht_top), SKI_FN(hb), SKI_FN(fold), SKI_FN(normals_of), SKI_FN(lead8), SKI_FN(lead8_t), SKI_FN(muladd), SKI_FN(mul), SKI_FN(axpy), SKI_FN(add), SKI_FN(scale),
     SKI_FN(load), SKI_FN(gemm), SKI_FN(hartley), SKI_FN(dense), SKI_FN(dense_t), SKI_FN(sjlt), SKI_FN(sjlt_t), SKI_FN(dot), SKI_FN(gemm_nt), SKI_FN(gemv), SKI_FN(gemv_t)
 };
 
@@ -5858,7 +5852,6 @@ static const ski_kernels SKI_FN(kernels) = {
 #undef SKI_U_SET1
 #undef SKI_U_ADD
 #undef SKI_U_AND
-#undef SKI_U_OR
 #undef SKI_U_XOR
 #undef SKI_U_XOR3
 #undef SKI_U_SLL

@@ -78,7 +78,7 @@ static void descs_group(void) {
     q.allocator.alloc_fn = alloc_fn; p = junk_plan; CHECK_ST(sketch_create(&q, &p), SKETCH_E_ARG); CHECK(!p);
     q = sketch_desc_make(SKETCH_AFFD, 100, 8, 1);
     q.allocator.free_fn = (void (*)(void *, void *, size_t))16; CHECK_ST(sketch_create(&q, &p), SKETCH_E_ARG); CHECK(!p);
-    q = sketch_desc_make(SKETCH_AFFD, (uint64_t)1 << 50, 8, 1); q.keep_random = 1;                  /* 2^52 bytes: honest E_MEMORY */
+    q = sketch_desc_make(SKETCH_AFFD, (uint64_t)1 << 50, 8, 1); q.keep_random = 1;                  /* 2^51 bytes: honest E_MEMORY */
     p = junk_plan; CHECK_ST(sketch_create(&q, &p), SKETCH_E_MEMORY); CHECK(!p);
     for (int i = SKETCH_ISA_SCALAR; i <= SKETCH_ISA_SIMDE; i++) {
         sketch_status st = sketch_selftest((sketch_isa)i);
