@@ -54,14 +54,14 @@ typedef struct scale {
     double patience;                                              /* seconds for one operator at one d; what needs more is left out */
     int eig_digits, eig_texts, eig_steps, eig_seeds, eig_from, eig_to;    /* Hessian of that many examples; Lanczos steps; d = 2^from .. 2^to */
     int landscape_d, landscape_steps;                             /* Fig. 2: log2 d, Lanczos steps */
-    int id_seeds, id_batch, id_rounds[2], id_from[2], id_to[2];                /* intrinsic dimension: GPT's batch; digits, GPT: rounds of a sweep run, d = 2^from .. 2^to */
+    int id_seeds, id_batch, id_steps[2], id_rounds[2], id_from[2], id_to[2];                /* intrinsic dimension: GPT's batch; digits, GPT: steps a round, rounds of a sweep run, d = 2^from .. 2^to */
     int cost_d, speed_to;
 } scale;
 
 static const scale scales[] = {
-    { "quick",    32, 2, 2,    60,  40, 8, 32,  1, 12,   1,   32, 2, 30, 1, 6, 11,   9, 25,   3, 4, { 20, 20 }, { 4, 5 }, { 10, 12 },   9, 10 },
-    { "default", 128, 4, 5,   800, 200, 8, 64,  3, 15,  15,  128, 4, 45, 2, 6, 15,  14, 60,   3, 8, { 24, 16 }, { 2, 11 }, { 12, 18 },  12, 15 },
-    { "full",    384, 6, 6,  2500, 800, 8, 64,  3, 17, 120,  512, 8, 80, 3, 6, 17,  16, 200,  3, 8, { 30, 40 }, { 2, 9 }, { 13, 17 },  13, 17 },
+    { "quick",    32, 2, 2,    60,  40, 8, 32,  1, 12,   1,   32, 2, 30, 1, 6, 11,   9, 25,   3, 4, { 40, 20 }, { 20, 20 }, { 4, 5 }, { 10, 12 },   9, 10 },
+    { "default", 128, 4, 5,   800, 200, 8, 64,  3, 15,  15,  128, 4, 45, 2, 6, 15,  14, 60,   3, 4, { 40, 45 }, { 24, 8 }, { 2, 12 }, { 12, 18 },  12, 15 },
+    { "full",    384, 6, 6,  2500, 800, 8, 64,  3, 17, 120,  512, 8, 80, 3, 6, 17,  16, 200,  3, 8, { 40, 60 }, { 30, 30 }, { 2, 9 }, { 13, 17 },  13, 17 },
 };
 
 enum { PARTS = 4, TOP = 10, TEXTS_MOST = 128 };
@@ -808,7 +808,7 @@ typedef struct task {
 
 static task task_make(paper *p, int model, float *theta0)
 {
-    task t = { p, model, model == ON_GPT ? 2 : 1, theta0, model == ON_GPT ? 5e-4f : 4e-3f, model == ON_GPT ? 15 : 40, (uint64_t)1 << p->scale->id_from[model], (uint64_t)1 << p->scale->id_to[model],
+    task t = { p, model, model == ON_GPT ? 2 : 1, theta0, model == ON_GPT ? 5e-4f : 4e-3f, p->scale->id_steps[model], (uint64_t)1 << p->scale->id_from[model], (uint64_t)1 << p->scale->id_to[model],
                model == ON_GPT ? 0.002 : 0.02, { 0, 0 } };
     if (model == ON_GPT && p->gpt.count < 100000) t.rate = 2e-3f;
     const double *full = lookup(p, model == ON_GPT ? "full.gpt" : "full.digits", NULL);
@@ -907,10 +907,12 @@ static void search_dimension(paper *p, int model)
         for (int seed = 0; seed < p->scale->id_seeds; seed++) {
             snprintf(key, sizeof key, "id.%s.%d.%d", model_name[model], metric, seed);
             if (lookup(p, key, NULL)) continue;
+            t.steps = p->scale->id_steps[model] * (metric + 1);     /* pairs are the noisier metric */
             run_dimension(&t, (uint64_t)seed, metric, 0, 0, &answer, &confirmed, &told, best);
             double v[5] = { (double)answer, confirmed, told, best[metric], t.target[metric] };
             record(p, key, 5, v);
         }
+    t.steps = p->scale->id_steps[model];
     for (int e = p->scale->id_from[model]; e <= p->scale->id_to[model]; e++) {                  /* brute force: one run from w = 0 at each d */
         snprintf(key, sizeof key, "sweep.%s.%d", model_name[model], 1 << e);
         if (lookup(p, key, NULL)) continue;
