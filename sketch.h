@@ -2766,7 +2766,9 @@ static sketch_status ski_setup(const sketch_desc *q, sketch_plan *p) {
 typedef struct ski_slot {
     float *buf, *acc, *tree, *row, *aux;
     uint32_t *idx;
-    const float *x[SKI_MAX_BATCH];       /* the block of each vector, L floats (dense, SJLT: as many as there are) */
+    const float *x[SKI_MAX_BATCH];       /* the block of each vector, L floats (dense, SJLT: as many as there are); NULL: it is at raw, of another type */
+    const char *raw[SKI_MAX_BATCH];
+    sketch_dtype raw_type;
     const char *next;                    /* where the first vector's next block lies, in one piece, else NULL: to fetch ahead */
     size_t next_size;                    /* of an element there */
     uint64_t chunk_end;                   /* first block past the open chunk */
@@ -3105,6 +3107,15 @@ static void ski_kron(const sketch_plan *p, float *x, const float *mats, int tran
     }
 }
 
+static size_t ski_size(sketch_dtype t) { return t == SKETCH_F32 ? 4 : t == SKETCH_F64 ? 8 : 2; }
+/* Elements at .. at + n - 1 of vector v's block: where they are, or converted into stage[n], so that a block of half types goes through L1 and not as a whole through L2. */
+static const float *ski_piece(const sketch_plan *p, const ski_slot *s, size_t v, size_t at, size_t n, float *stage) {
+    if (s->x[v]) return s->x[v] + at;
+    p->k->load(stage, s->raw[v], at, s->raw_type, n);
+    return stage;
+}
+static int ski_takes_pieces(const sketch_plan *p) { return p->folds || p->direct || p->desc.algo == SKETCH_QK || p->desc.algo == SKETCH_SJLT; }
+
 /* The pre-conditioner T1 (second = 0) or T2, or their transposes, on a block of L. */
 static void ski_precond(const sketch_plan *p, float *x, int second, int transpose, float *aux) {
     if (p->desc.precond == SKETCH_PRECOND_H) p->k->wht(x, (size_t)p->L, 1);
@@ -3145,7 +3156,10 @@ static void ski_affd(const sketch_plan *p, ski_slot *s, uint64_t b, size_t nb) {
     if (p->folds) {                              /* L = 2^15: eight parts; their last three levels, G and the sums in one pass */
         ski_rng g = ski_rng_make(p->desc.seed, p->desc.algo, SKI_SIGN, 0);
         for (v = 0; v < nb; v++)
-            for (k = 0; k < 8; k++) p->k->hb(s->x[v] + k * SKI_WHT_LEAF, s->buf + v * p->buf_len + k * SKI_PART, b * L + k * SKI_WHT_LEAF, SKI_WHT_LEAF, &g);
+            for (k = 0; k < 8; k++) {
+                float *out = s->buf + v * p->buf_len + k * SKI_PART;
+                p->k->hb(ski_piece(p, s, v, k * SKI_WHT_LEAF, SKI_WHT_LEAF, out), out, b * L + k * SKI_WHT_LEAF, SKI_WHT_LEAF, &g);
+            }
         for (j = 0; j < 4; j++)
             for (c = 0; c < t; c += 256) {
                 float *to[8];
@@ -3225,7 +3239,7 @@ static void ski_afjl(const sketch_plan *p, ski_slot *s, uint64_t b, size_t nb) {
             memset(s->aux, 0, p->aux_floats * sizeof(float));
             for (j = 0; j < p->lead; j += 8 * ng) {
                 ng = ski_afjl_signs(p, j, sel, sign);
-                p->k->lead8(s->x[v] + j * t, b * L + j * t, &g, ng, p->rows, sel, sign, s->aux);
+                p->k->lead8(ski_piece(p, s, v, j * t, 8 * ng * t, u), b * L + j * t, &g, ng, p->rows, sel, sign, s->aux);
             }
             for (q = 0; q < p->rows; q++) {
                 p->k->wht(s->aux + q * SKI_ROW, t, 1);
@@ -3280,10 +3294,13 @@ static const float *ski_qk_table(const sketch_plan *p, int which) {      /* 0: Q
     return t;
 }
 static void ski_qk(const sketch_plan *p, ski_slot *s, uint64_t b) {
-    size_t w = p->r3p, i, m = p->r[1] * w;
+    size_t w = p->r3p, i, m = p->r[1] * w, rows = s->x[0] ? p->b[1] : SKI_MAX(SKI_WHT_LEAF / p->b[2] / 4 * 4, 4);
     float *u = s->aux, *v = u + p->b[1] * w;
     memset(u, 0, (p->b[1] + p->r[1]) * w * sizeof(float));
-    p->k->gemm(p->b[1], w, p->b[2], s->x[0], p->b[2], ski_qk_table(p, 4), w, u, w);
+    for (i = 0; i < p->b[1]; i += rows) {
+        size_t n = SKI_MIN(rows, p->b[1] - i);
+        p->k->gemm(n, w, p->b[2], ski_piece(p, s, 0, i * p->b[2], n * p->b[2], s->buf), p->b[2], ski_qk_table(p, 4), w, u + i * w, w);
+    }
     p->k->gemm(p->r[1], w, p->b[1], ski_qk_table(p, 1), p->b[1], u, w, v, w);
     for (i = 0; i < p->r[0]; i++) p->k->axpy(s->acc + i * m, v, ski_qk_table(p, 0)[i * p->b[0] + (size_t)b], m);
 }
@@ -3402,7 +3419,7 @@ static void ski_srht_t(const sketch_plan *p, ski_slot *s, const float *z, uint64
 
 static void ski_block(const sketch_plan *p, ski_slot *s, uint64_t b, size_t nb, size_t count) {     /* acc += block b; count: its coordinates below n */
     ski_rng g;
-    size_t v, L = (size_t)p->L;
+    size_t v, L = (size_t)p->L, at, len;
     switch (p->desc.algo) {
     case SKETCH_AFFD: ski_affd(p, s, b, nb); break;
     case SKETCH_AFJL: ski_afjl(p, s, b, nb); break;
@@ -3419,7 +3436,12 @@ static void ski_block(const sketch_plan *p, ski_slot *s, uint64_t b, size_t nb, 
         break;
     case SKETCH_SJLT:                      /* s^(-1/2) times s signed ones a column, one in each of s row ranges: Kane & Nelson 2014; s = 1: CountSketch */
         g = ski_rng_make(p->desc.seed, p->desc.algo, SKI_HASH, 0);
-        p->k->sjlt(&g, b * p->L, count, p->d, p->info.nnz, nb, s->x, s->acc, p->acc_len);
+        for (at = 0; at < count; at += len) {
+            const float *x[SKI_MAX_BATCH];
+            len = s->x[0] ? count : SKI_MIN(count - at, SKI_WHT_LEAF);
+            for (v = 0; v < nb; v++) x[v] = ski_piece(p, s, v, at, len, s->buf + v * SKI_WHT_LEAF);
+            p->k->sjlt(&g, b * p->L + at, len, p->d, p->info.nnz, nb, x, s->acc, p->acc_len);
+        }
         break;
     default: break;
     }
@@ -3520,11 +3542,11 @@ typedef struct ski_job {                 /* one call of accumulate */
 typedef struct ski_cursor { size_t i; uint64_t at; } ski_cursor;      /* a tensor, and where it begins; blocks come in order */
 
 static float *ski_input(const sketch_plan *p, const ski_slot *s, size_t v) { return s->buf + (v + 1) * p->buf_len - (size_t)p->L; }     /* where vector v's block goes if it must be copied */
-static size_t ski_size(sketch_dtype t) { return t == SKETCH_F32 ? 4 : t == SKETCH_F64 ? 8 : 2; }
-static const float *ski_fetch(const ski_job *j, ski_slot *s, size_t sample, uint64_t b, float *buf, size_t *count, ski_cursor *from_here) {
+static const float *ski_fetch(const ski_job *j, ski_slot *s, size_t sample, size_t v, uint64_t b, size_t *count, ski_cursor *from_here) {
     const sketch_plan *p = j->p;
     uint64_t start = b * p->L, block_end = SKI_MIN(start + p->L, p->desc.n), lo = SKI_MAX(start, j->offset), hi = SKI_MIN(block_end, j->offset + j->count), at;
     int pads = p->desc.algo != SKETCH_DENSE && p->desc.algo != SKETCH_SJLT;
+    float *buf = ski_input(p, s, v);
     size_t i;
     *count = (size_t)(block_end - start);
     s->next = NULL;
@@ -3536,6 +3558,11 @@ static const float *ski_fetch(const ski_job *j, ski_slot *s, size_t sample, uint
         if (from < to) {
             if (to == block_end && at + t->count - to >= p->L) { s->next_size = ski_size(t->dtype); s->next = (const char *)t->data + (first + (to - at)) * s->next_size; }
             if (t->dtype == SKETCH_F32 && from == start && to == block_end && (!pads || to - from == p->L)) return (const float *)t->data + first + (from - at);
+            if (t->dtype != SKETCH_F32 && to - from == p->L && ski_takes_pieces(p)) {
+                s->raw[v] = (const char *)t->data + (first + (from - at)) * ski_size(t->dtype);
+                s->raw_type = t->dtype;
+                return NULL;
+            }
             p->k->load(buf + (from - start), t->data, first + (from - at), t->dtype, (size_t)(to - from));
         }
         at += t->count;
@@ -3552,7 +3579,7 @@ static float *ski_run(const ski_job *j, ski_slot *s, size_t sample, size_t nb, u
     ski_run_begin(s);
     for (; b < end; b++) {
         size_t v, count = 0;
-        for (v = nb; v-- > 0;) s->x[v] = ski_fetch(j, s, sample + v, b, ski_input(p, s, v), &count, &here);
+        for (v = nb; v-- > 0;) s->x[v] = ski_fetch(j, s, sample + v, v, b, &count, &here);
         ski_run_block(p, s, b, nb, count);
     }
     return ski_run_end(p, s, nb);
@@ -5445,16 +5472,17 @@ static void SKI_FN(axpy)(float *acc, const float *a, float s, size_t n) {
     const ski_v vs = SKI_V_SET1(s);
     SKI_EACH(SKI_V_STORE(acc + i, SKI_V_ADD(SKI_V_LOAD(acc + i), SKI_V_MUL(SKI_V_LOAD(a + i), vs))), float p = a[i] * s; acc[i] += p);
 }
+/* half types: the next piece (ski_piece) is fetched while this one is converted and worked on */
 static void SKI_FN(load)(float *out, const void *x, uint64_t first, sketch_dtype t, size_t n) {
     switch (t) {
     case SKETCH_F32: memcpy(out, (const float *)x + first, n * sizeof(float)); break;
     case SKETCH_BF16: {
         const uint16_t *p = (const uint16_t *)x + first;
-        SKI_EACH(SKI_V_STORE(out + i, SKI_V_LOAD_BF16(p + i)), out[i] = ski_f32_of_bits((uint32_t)p[i] << 16));
+        SKI_EACH(if (i % 32 == 0) SKI_AHEAD(p, i + 4096); SKI_V_STORE(out + i, SKI_V_LOAD_BF16(p + i)), out[i] = ski_f32_of_bits((uint32_t)p[i] << 16));
         break; }
     case SKETCH_F16: {
         const uint16_t *p = (const uint16_t *)x + first;
-        SKI_EACH(SKI_V_STORE(out + i, SKI_V_LOAD_F16(p + i)), out[i] = ski_f32_of_f16(p[i]));
+        SKI_EACH(if (i % 32 == 0) SKI_AHEAD(p, i + 4096); SKI_V_STORE(out + i, SKI_V_LOAD_F16(p + i)), out[i] = ski_f32_of_f16(p[i]));
         break; }
     case SKETCH_F64: {
         const double *p = (const double *)x + first;
