@@ -78,21 +78,6 @@ static const char *comma(char text[16], int value)                   /* 56,290; 
 
 static double total_seconds(const demo_state *demo) { return now() - demo->began; }
 
-static const char *machine(void)
-{
-    static char name[128] = "unknown processor";
-    FILE *f = fopen("/proc/cpuinfo", "r");
-    char line[256];
-    while (f && fgets(line, sizeof line, f)) {
-        char *colon = strchr(line, ':');
-        if (strncmp(line, "model name", 10) || !colon) continue;
-        snprintf(name, sizeof name, "%.*s", (int)strcspn(colon + 2, "\n"), colon + 2);
-        break;
-    }
-    if (f) fclose(f);
-    return name;
-}
-
 static double peak_bytes(void)
 {
     struct rusage usage;
@@ -317,7 +302,7 @@ static void write_page(const demo_state *demo, const char *path)
     page_of_fidelity(p, demo);
     page_of_cost(p, demo);
     page_p(p, "sketch.h %d.%d.%d, stream %d, code path %s, %u thread%s, %s.%s", sketch_version() / 10000, sketch_version() / 100 % 100, sketch_version() % 100,
-           SKETCH_STREAM_VERSION, sketch_isa_name(sketch_cpu_isa()), demo->threads.width, demo->threads.width > 1 ? "s" : "", machine(),
+           SKETCH_STREAM_VERSION, sketch_isa_name(sketch_cpu_isa()), demo->threads.width, demo->threads.width > 1 ? "s" : "", page_machine(),
            demo->quick ? " A quick run: fewer epochs, pairs, seeds and dimensions." : "");
     page_put(p, "<p class=\"mute\">Digits: Optical Recognition of Handwritten Digits, E. Alpaydin and C. Kaynak, UCI Machine Learning Repository (1998), "
                 "<a href=\"https://doi.org/10.24432/C50P49\">doi:10.24432/C50P49</a>, CC BY 4.0; the labels were flipped by this program. Method: A. Schioppa, Efficient Sketches for "

@@ -356,4 +356,20 @@ static inline double page_bars(page *p, double x, double y, double w, int count,
     return 28.0 * count;
 }
 
+/* ---- where the numbers come from ------------------------------------------------------------ */
+static inline const char *page_machine(void)
+{
+    static char name[128] = "unknown processor";
+    FILE *f = fopen("/proc/cpuinfo", "r");
+    char line[256];
+    while (f && fgets(line, sizeof line, f)) {
+        char *colon = strchr(line, ':');
+        if (strncmp(line, "model name", 10) || !colon) continue;
+        snprintf(name, sizeof name, "%.*s", (int)strcspn(colon + 2, "\n"), colon + 2);
+        break;
+    }
+    if (f) fclose(f);
+    return name;
+}
+
 #endif

@@ -428,21 +428,6 @@ static void landscape_chart(report *r, int model)
 }
 
 /* ---- the page, the summary --------------------------------------------------------------------------------------- */
-static const char *machine(void)
-{
-    static char name[128] = "unknown processor";
-    FILE *f = fopen("/proc/cpuinfo", "r");
-    char line[256];
-    while (f && fgets(line, sizeof line, f)) {
-        char *colon = strchr(line, ':');
-        if (strncmp(line, "model name", 10) || !colon) continue;
-        snprintf(name, sizeof name, "%.*s", (int)strcspn(colon + 2, "\n"), colon + 2);
-        break;
-    }
-    if (f) fclose(f);
-    return name;
-}
-
 static void verdicts(report *r, const char *start)                   /* of the findings whose names begin so, in words */
 {
     for (int i = 0; i < r->count; i++) {
@@ -461,7 +446,7 @@ static void write_summary(const report *r)
     FILE *f = fopen(path, "w");
     if (!f) die(path, strerror(errno));
     fprintf(f, "Scale %s: digits network, n = %d; GPT, n = %d, on %s, %u thread%s.\n\n| | the paper | here | |\n|---|---|---|---|\n", p->scale->name, (int)DIGITS_PARAMS, (int)p->gpt.count,
-            machine(), p->threads.width, p->threads.width > 1 ? "s" : "");
+            page_machine(), p->threads.width, p->threads.width > 1 ? "s" : "");
     for (int i = 0; i < r->count; i++) fprintf(f, "| %s | %s | %s | %s |\n", r->found[i].name, r->found[i].paper, *r->found[i].here ? r->found[i].here : "-", r->found[i].verdict);
     for (int model = ON_GPT; model >= ON_DIGITS; model--) {
         char prefix[16];
@@ -492,7 +477,7 @@ static void write_report(const paper *p)
     page_p(g, "A. Schioppa, *Efficient Sketches for Training Data Attribution and Studying the Loss Landscape* (NeurIPS 2024, arXiv 2402.03994), repeated with `sketch.h` on two models: "
               "a convolutional network of %d parameters on 1,797 real handwritten digits, and a GPT of %d parameters (%d blocks, width %d) that reads characters: trained on Jane Austen, fine-tuned on Shakespeare. "
               "The paper's models have 10^8 to 10^9 parameters, so what can be compared is which operator needs how much more than which, and what curves look like, not each number.", (int)DIGITS_PARAMS, (int)p->gpt.count, p->gpt.blocks, p->gpt.width);
-    page_p(g, "Scale `%s`, %s, %u thread%s, `%s` code path. %s%d measurements; every number here is one of them (`results-%s.txt`), or computed from them.", p->scale->name, machine(), p->threads.width, p->threads.width > 1 ? "s" : "",
+    page_p(g, "Scale `%s`, %s, %u thread%s, `%s` code path. %s%d measurements; every number here is one of them (`results-%s.txt`), or computed from them.", p->scale->name, page_machine(), p->threads.width, p->threads.width > 1 ? "s" : "",
            sketch_isa_name(sketch_cpu_isa()), done ? "" : "*Not finished yet.* ", p->entries, p->scale->name);
     page_table_begin(g, "What the paper found, and what is found here.", "finding|~the paper|~here|agrees?");
     for (int i = 0; i < r.count; i++) page_row(g, "%s|~%s|~%s|%s%s", r.found[i].name, r.found[i].paper, *r.found[i].here ? r.found[i].here : "-", r.found[i].verdict == agrees ? "*" : "", r.found[i].verdict);
