@@ -1104,7 +1104,8 @@ SKETCH_INLINE int sketch_hvp_fd(void *user /* sketch_fd * */, const float *v, fl
        Error, relative to |H||v|: truncation step^2/6 |D^4 loss|/|H| (zero for a quadratic loss); rounding about u (|g|/|H| + |theta|)/step, u = 2^-24 times
        the rounding steps of the gradient.
        The default step, between the scale of theta (right for a v spread over all coordinates) and that of one coordinate (for a v that lives on a few),
-       leaves 1e-5 .. 1e-3 on smooth networks: enough for eigenvalues above 1e-3 of the largest. With ReLU and other kinks a larger step averages over them.
+       leaves 1e-5 .. 1e-3 where the Hessian hardly changes over the step: enough for eigenvalues above 1e-3 of the largest. Along the gradient of a trained network it changes
+       fast: 0.3% (the GPT of examples/) to 6% (the digits network) were measured; take a smaller step there. With ReLU and other kinks a larger step averages over them.
        Returns 0; what gradient returned; SKETCH_E_ARG, SKETCH_E_SIZE; or SKETCH_E_NONFINITE: theta or v is not finite. */
     const sketch_fd *f = (const sketch_fd *)user;
     double vv, tt, h;
@@ -2321,7 +2322,7 @@ typedef struct ski_kernels {
     void (*signs)(const float *x, float *out, uint64_t i0, size_t n, const ski_rng *r); /* out[j] = Sign(i0+j) x[j]; out may be x */
     void (*normals)(float *out, uint64_t i0, size_t n, const ski_rng *r);        /* out[j] = Normal(i0+j) */
     void (*wht)(float *x, size_t n, size_t h0);                                   /* the levels of stride h0 and up: 1, all; min(n, SKI_WHT_LEAF), what is left when those parts are done */
-    void (*wht_top)(float *x, size_t h, size_t c0, size_t c1);                   /* the levels of stride h and up of 64 rows of h, columns c0 .. c1 (multiples of 128) */
+    void (*wht_top)(float *x, size_t rows, size_t h, size_t c0, size_t c1);      /* the levels of stride h and up of rows = 8 or 64 rows of h, columns c0 .. c1 (multiples of 128) */
     void (*hb)(const float *x, float *out, uint64_t i0, size_t n, const ski_rng *r);   /* out = H B x, n <= SKI_WHT_LEAF, i0 a multiple of n; out may be x, or overlap it from below: reads are ahead of writes */
     void (*fold)(const float *x, const float *g, float *const acc[8]);           /* the last three levels of a block of 2^15, times g, added up */
     void (*normals_of)(float *out, const uint16_t *h, size_t n);                 /* the normals of these 16-bit numbers */
@@ -3840,11 +3841,11 @@ static void ski_task_wht(void *arg, uint32_t task) {             /* whole rows *
         if (j->scale != 1.0f) j->k->scale(j->x + r * j->stride, j->x + r * j->stride, j->scale, j->n);
     }
 }
-static void ski_task_wht_top(void *arg, uint32_t task) {         /* columns of one vector seen as 64 rows of stride */
+static void ski_task_wht_top(void *arg, uint32_t task) {         /* columns of one vector seen as m rows of stride */
     const ski_job_v *j = (const ski_job_v *)arg;
     size_t c0 = (size_t)ski_floor_part(j->stride / 128, task, j->tasks) * 128, c1 = (size_t)ski_floor_part(j->stride / 128, (uint64_t)task + 1, j->tasks) * 128, r;
-    j->k->wht_top(j->x, j->stride, c0, c1);
-    if (j->scale != 1.0f) for (r = 0; r < 64; r++) j->k->scale(j->x + r * j->stride + c0, j->x + r * j->stride + c0, j->scale, c1 - c0);
+    j->k->wht_top(j->x, j->m, j->stride, c0, c1);
+    if (j->scale != 1.0f) for (r = 0; r < j->m; r++) j->k->scale(j->x + r * j->stride + c0, j->x + r * j->stride + c0, j->scale, c1 - c0);
 }
 SKETCH_API sketch_status sketch_wht_batch_f32(float *x, size_t rows, size_t n, size_t stride, float scale, const sketch_threads *threads) {
     ski_job_v j;
@@ -3858,7 +3859,7 @@ SKETCH_API sketch_status sketch_wht_batch_f32(float *x, size_t rows, size_t n, s
         j.tasks = ski_tasks_for(threads, rows);
         ski_for(threads, j.tasks, ski_task_wht, &j);
     } else for (r = 0; r < rows; r++) {          /* fewer vectors than threads: the low levels of the parts, then the top ones of columns */
-        j.x = x + r * stride; j.m = 64; j.n = j.stride = n / 64;
+        j.x = x + r * stride; j.m = n >= SKI_WHT_FAR || threads->width > 8 ? 64 : 8; j.n = j.stride = n / j.m;
         j.tasks = ski_tasks_for(threads, j.m);
         j.scale = 1.0f; ski_for(threads, j.tasks, ski_task_wht, &j);
         j.scale = scale; ski_for(threads, j.tasks, ski_task_wht_top, &j);
@@ -5192,17 +5193,16 @@ static void SKI_FN(wht_pass4)(float *x, size_t n, size_t h) {
             SKI_V_STORE(p, a); SKI_V_STORE(p + h, b); SKI_V_STORE(p + 2 * h, d); SKI_V_STORE(p + 3 * h, e);
         }
 }
-static void SKI_FN(wht_pass8)(float *x, size_t n, size_t h) {
-    size_t i, c;
-    for (i = 0; i < n; i += 8 * h)
-        for (c = i; c < i + h; c += SKI_VW) {
-            float *p = x + c, *q = p + 4 * h;
-            ski_v v0 = SKI_V_LOAD(p), v1 = SKI_V_LOAD(p + h), v2 = SKI_V_LOAD(p + 2 * h), v3 = SKI_V_LOAD(p + 3 * h);
-            ski_v v4 = SKI_V_LOAD(q), v5 = SKI_V_LOAD(q + h), v6 = SKI_V_LOAD(q + 2 * h), v7 = SKI_V_LOAD(q + 3 * h);
-            SKI_BF8(v0, v1, v2, v3, v4, v5, v6, v7);
-            SKI_V_STORE(p, v0); SKI_V_STORE(p + h, v1); SKI_V_STORE(p + 2 * h, v2); SKI_V_STORE(p + 3 * h, v3);
-            SKI_V_STORE(q, v4); SKI_V_STORE(q + h, v5); SKI_V_STORE(q + 2 * h, v6); SKI_V_STORE(q + 3 * h, v7);
-        }
+static void SKI_FN(wht_pass8)(float *x, size_t c0, size_t c1, size_t h) {      /* columns c0 .. c1 of 8 rows of h */
+    size_t c;
+    for (c = c0; c < c1; c += SKI_VW) {
+        float *p = x + c, *q = p + 4 * h;
+        ski_v v0 = SKI_V_LOAD(p), v1 = SKI_V_LOAD(p + h), v2 = SKI_V_LOAD(p + 2 * h), v3 = SKI_V_LOAD(p + 3 * h);
+        ski_v v4 = SKI_V_LOAD(q), v5 = SKI_V_LOAD(q + h), v6 = SKI_V_LOAD(q + 2 * h), v7 = SKI_V_LOAD(q + 3 * h);
+        SKI_BF8(v0, v1, v2, v3, v4, v5, v6, v7);
+        SKI_V_STORE(p, v0); SKI_V_STORE(p + h, v1); SKI_V_STORE(p + 2 * h, v2); SKI_V_STORE(p + 3 * h, v3);
+        SKI_V_STORE(q, v4); SKI_V_STORE(q + h, v5); SKI_V_STORE(q + 2 * h, v6); SKI_V_STORE(q + 3 * h, v7);
+    }
 }
 #if SKI_VW == 16
 static void SKI_FN(wht_pass16)(float *x, size_t n, size_t h) {
@@ -5229,7 +5229,7 @@ static void SKI_FN(wht_pass)(float *x, size_t n, size_t h, uint32_t log2_radix) 
     switch (log2_radix) {
     case 1:  SKI_FN(wht_pass2)(x, n, h); break;
     case 2:  SKI_FN(wht_pass4)(x, n, h); break;
-    case 3:  SKI_FN(wht_pass8)(x, n, h); break;
+    case 3:  for (; n; n -= 8 * h, x += 8 * h) SKI_FN(wht_pass8)(x, 0, h, h); break;
 #if SKI_VW == 16
     case 4:  SKI_FN(wht_pass16)(x, n, h); break;
 #endif
@@ -5283,16 +5283,18 @@ SKI_ALWAYS void SKI_FN(wht_tile)(const float *x, float *out, uint32_t *u) {
 
 /* The top six levels of a transform too large for the caches, in one pass over memory: 64 rows, h apart; a strip of 128 columns at a time is copied into a buffer in L1, transformed
    there and copied back. Rows at a power of two apart share one set of each cache and come from different pages of DRAM: so lines are touched once, eight in a row, written past
-   the caches, and the next strip is fetched in the same order. (Radix 8 straight from and to x takes twice as long; so do strips of 32 columns.) */
-static void SKI_FN(wht_top)(float *x, size_t h, size_t c0, size_t c1) {
+   the caches, and the next strip is fetched in the same order. (Radix 8 straight from and to x takes twice as long; so do strips of 32 columns.)
+   Of 8 rows: the top three levels, straight. */
+static void SKI_FN(wht_top)(float *x, size_t rows, size_t h, size_t c0, size_t c1) {
     float buf[64 * 128];
     const int streamed = (uintptr_t)x % 64 == 0 && h >= SKI_WHT_FAR / 512;      /* beyond 32 MiB, of 64 rows: what fits a cache should stay there */
     size_t c, i, r;
+    if (rows == 8) { SKI_FN(wht_pass8)(x, c0, c1, h); return; }
     for (c = c0; c < c1; c += 128) {
         for (r = 0; r < 64; r++)
             for (i = 0; i < 128; i += SKI_VW) SKI_V_STORE(buf + r * 128 + i, SKI_V_LOAD(x + r * h + c + i));
-        SKI_FN(wht_pass8)(buf, 64 * 128, 128);
-        SKI_FN(wht_pass8)(buf, 64 * 128, 1024);
+        for (r = 0; r < 64 * 128; r += 1024) SKI_FN(wht_pass8)(buf + r, 0, 128, 128);
+        SKI_FN(wht_pass8)(buf, 0, 1024, 1024);
         for (r = 0; r < 64; r++) {
             float *to = x + r * h + c;
             if (streamed) for (i = 0; i < 128; i += SKI_VW) SKI_V_STREAM(to + i, SKI_V_LOAD(buf + r * 128 + i));
@@ -5315,7 +5317,7 @@ static void SKI_FN(wht)(float *x, size_t n, size_t h0) {
     if (n >= SKI_WHT_FAR) {
         size_t i;
         for (i = 0; i < n; i += n / 64) SKI_FN(wht)(x + i, n / 64, h0);
-        SKI_FN(wht_top)(x, n / 64, 0, n / 64);
+        SKI_FN(wht_top)(x, 64, n / 64, 0, n / 64);
     } else if (n > SKI_WHT_LEAF) {
         uint32_t top = ski_log2(n / SKI_WHT_LEAF), log2_radix = SKI_MIN(top, 3);     /* 16 rows of 2^k floats would share one set of an 8- or 12-way L1 */
         size_t part = n >> log2_radix, i;
