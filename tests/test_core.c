@@ -294,7 +294,7 @@ static void wht_groups(void) {
         SAME(x, y, n, "H H = n at 2^%zu", k);
         free(x); free(y); free(z);
     }
-    test_begin("core: WHT of one long vector on 1, 2, 7 threads: the same bits, 2^17 .. 2^24");
+    test_begin("core: WHT of one long vector on 1, 2, 7, 9 threads: the same bits, 2^17 .. 2^24");
     for (size_t k = 17; k <= 24; k += k == 20 ? 4 : 1) {
         size_t n = (size_t)1 << k;
         float *x = random_floats(n, 70 + k), *y = floats(n);
@@ -302,7 +302,7 @@ static void wht_groups(void) {
         memcpy(y, x, n * sizeof *x);
         CHECK_OK(sketch_wht_f32(x, n, 0.3f));
         for (int t = 0; t < 3; t++) {
-            sketch_threads th = { t == 2 ? reverse_for : threads_for, NULL, (uint32_t[]){ 2, 7, 3 }[t] };
+            sketch_threads th = { t == 2 ? reverse_for : threads_for, NULL, (uint32_t[]){ 2, 7, 9 }[t] };      /* 9: by strips of 64 rows */
             float *room = floats(n + 32), *again = room + (16 - (uintptr_t)room / 4 % 16) + (t == 1);      /* on a cache line, where large ones are streamed; off it */
             memcpy(again, y, n * sizeof *y);
             CHECK_OK(sketch_wht_batch_f32(again, 1, n, 0, 0.3f, &th));
@@ -714,6 +714,27 @@ static int transparent(ctx *c, sketch_isa isa, int check, size_t row[TN], float 
     }
     CHECK(!"a seed without collisions");
     return 0;
+}
+/* whole blocks of half types go piece by piece: the bits of the same numbers in f32 */
+static void pieces_group(void) {
+    static const struct { sketch_algo algo; size_t n, d; } big[] = { { SKETCH_AFFD, 5 * 32768 + 9, 700 }, { SKETCH_AFJL, 2 * 131072 + 9, 3000 }, { SKETCH_QK, 1 << 21, 512 }, { SKETCH_SJLT, 5 * 32768 + 9, 300 } };
+    test_begin("core: half types piece by piece, over many pieces: the bits of f32");
+    for (size_t k = 0; k < LEN(big); k++) {
+        sketch_desc q = sketch_desc_make(big[k].algo, big[k].n, big[k].d, 5);
+        ctx c;
+        uint16_t *h = malloc(2 * big[k].n * sizeof *h);
+        float *x = floats(2 * big[k].n), *y = floats(2 * big[k].d), *z = floats(2 * big[k].d);
+        q.isa = env_isa;
+        if (!h) abort();
+        for (size_t i = 0; i < 2 * big[k].n; i++) { h[i] = (uint16_t)(0x3f00u + (i * 2654435761u >> 13) % 512u + (i * 40503u >> 7) % 2u * 0x8000u); x[i] = bf16_to(h[i]); }
+        if (open_ctx(&c, &q, 2)) {
+            CHECK_OK(sketch_apply_batch(c.p, x, SKETCH_F32, 2, 0, y, 0, c.w));
+            CHECK_OK(sketch_apply_batch(c.p, h, SKETCH_BF16, 2, 0, z, 0, c.w));
+            SAME(y, z, 2 * big[k].d, "algo %d", (int)q.algo);
+        }
+        close_ctx(&c);
+        free(h); free(x); free(y); free(z);
+    }
 }
 static void dtype_group(void) {
     static char name[200];
@@ -1172,7 +1193,7 @@ void test_core(void) {
     if (test_wants("adjoint")) adjoint_group();
     if (test_wants("spread")) spread_group();
     if (test_wants("nesting")) nesting_group();
-    if (test_wants("dtype")) dtype_group();
+    if (test_wants("dtype")) { dtype_group(); pieces_group(); }
     if (test_wants("threads")) threads_group();
     if (test_wants("products")) products_group();
     if (test_wants("kat")) kat_group();
