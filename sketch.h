@@ -3144,14 +3144,15 @@ static void ski_t1_t(const sketch_plan *p, float *x, uint64_t b, float *aux) {
     if (p->desc.precond != SKETCH_PRECOND_Q) ski_signs(p, x, x, b);
 }
 
-/* AFFD: sqrt(L/d) R_d T2 P G T1 B. Schioppa 2024, eq. 6, Theorem 3.2. With T = H only the first acc_len rows of the last transform are wanted, and those see the leading
-   index only through its low bits: rows of G H B x are added up by target row as they come (SPEC fact 2), and the permutation inside a row and the last transform,
-   the same for all blocks, wait for the chunk's end. So a block costs L log L + 2L, and d log d is paid once a chunk. Worst input: none known. */
 static const float *ski_diag_row(const sketch_plan *p, ski_slot *s, uint64_t b, size_t j) {     /* row j of G_b; rows are asked for in order and made four at a time: 4096 signs are one draw */
     size_t t = p->trailing, span = SKI_MIN((size_t)p->L, p->row_floats), at = j * t % span;
     if (at == 0) ski_diag(p, b * p->L + j * t, span, s->row);
     return s->row + at;
 }
+
+/* AFFD: sqrt(L/d) R_d T2 P G T1 B. Schioppa 2024, eq. 6, Theorem 3.2. With T = H only the first acc_len rows of the last transform are wanted, and those see the leading
+   index only through its low bits: rows of G H B x are added up by target row as they come, and the permutation inside a row and the last transform,
+   the same for all blocks, wait for the chunk's end. So a block costs L log L + 2L, and d log d is paid once a chunk. Worst input: none known. */
 static void ski_affd(const sketch_plan *p, ski_slot *s, uint64_t b, size_t nb) {
     size_t L = (size_t)p->L, t = p->trailing, j, k, c, v, targets = p->acc_len / p->acc_row;
     if (p->folds) {                              /* L = 2^15: eight parts; their last three levels, G and the sums in one pass */
