@@ -1040,6 +1040,27 @@ static void hook_free(void *user, void *p, size_t size) {
     h->live -= size;
     free(p);
 }
+static void kept_group(void) {             /* blocks of 2^15 have an order of their own in what is kept; so does what a batch shares */
+    test_begin("core: blocks of the default length and a tail: keep_random, a batch and one at a time give the same bits, S and S^T");
+    for (int algo = SKETCH_AFFD; algo <= SKETCH_AFJL; algo++) {
+        size_t n = algo == SKETCH_AFFD ? 3 * 32768 + 77 : 131072 + 77, d = 700;
+        float *x = random_floats(5 * n, 3), *y = floats(10 * d), *t = floats(2 * n);
+        for (uint32_t keep = 0; keep < 2; keep++) for (size_t mb = 1; mb <= 5; mb += 4) {
+            sketch_desc q = sketch_desc_make((sketch_algo)algo, n, d, 9); ctx c;
+            q.keep_random = keep;
+            if (open_ctx(&c, &q, mb)) {
+                float *out = y + (keep || mb > 1 ? 5 * d : 0);
+                CHECK_OK(sketch_apply_batch(c.p, x, SKETCH_F32, 5, 0, out, 0, c.w));
+                CHECK_OK(sketch_apply_t(c.p, y, t + (keep ? n : 0), SKETCH_F32, c.w));
+                SAME(y, out, 5 * d, "%s: keep_random %u, batch of %zu", algo == SKETCH_AFFD ? "affd" : "afjl", keep, mb);
+            }
+            close_ctx(&c);
+        }
+        SAME(t, t + n, n, "%s^T: keep_random", algo == SKETCH_AFFD ? "affd" : "afjl");
+        free(x); free(y); free(t);
+    }
+    test_end();
+}
 static void memory_group(void) {
     test_begin("core: sketch_measure is what the allocator sees; nothing allocated in calls; the k-th allocation fails; no leak; keep_random is the same S");
     EACH_OP(o) for (int keep = 0; keep < 2; keep++) for (size_t mb = 1; mb <= 9; mb += 8) {
@@ -1198,7 +1219,7 @@ void test_core(void) {
     if (test_wants("products")) products_group();
     if (test_wants("kat")) kat_group();
     if (test_wants("large")) large_group();
-    if (test_wants("memory")) memory_group();
+    if (test_wants("memory")) { memory_group(); kept_group(); }
     if (test_wants("query")) query_group();
     if (test_wants("finite")) finite_group();
 }
