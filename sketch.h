@@ -98,7 +98,7 @@
      zero) is checked at create, in the thread that calls it; keep it so in the threads that work.
 
  MEMORY. sketch_measure() tells, before anything is made, what a plan and a work will hold. A work has, for each vector in flight (1 to 8) and task,
-     about L + 4096 + 9 max(d, 1024) floats whatever n is (AFJL: 10; d rounded up to a power of two for AFFD; SRHT, F and Q: up to L more; FFD 5 d; the whole-vector form: L = 2^ceil(log2 n)); QK n^(2/3) + 8 d. Tasks: the
+     about L + 4096 + 9 max(d, 1024) floats whatever n is (AFJL: 10; d rounded up to a power of two for AFFD; SRHT, F and Q: up to L more; AFFD with more than one: L more in all; FFD 5 d; the whole-vector form: L = 2^ceil(log2 n)); QK n^(2/3) + 8 d. Tasks: the
      width of the threads hook, rounded up to a power of two, and doubled if it was none; so let the width be one. create needs, for QK and Q, 16 b r bytes
      a factor for a moment. Nothing is allocated after create and work_create, but by the store. Stack: under 48 KiB a call in optimised builds.
 
@@ -2252,7 +2252,8 @@ static uint32_t ski_below(uint32_t w, uint64_t k) { return (uint32_t)((uint64_t)
 
 /* Normal magnitude of m < 2^15: a cubic in m for each octave [2^e, 2^(e+1)) of the tail probability (m = 0: that of e = 1). Fitted to minimise the KS distance, lowest 16 cells at
    their conditional root mean square, scaled to unit variance. A 16-entry table is one register permute on AVX-512, two and a blend on AVX2; with quadratics the KS distance was 7e-4.
-   Four tables of 4 bits each, added up, would cost half as much, but the best found has a KS distance of 2.6e-4, with a quintic on top. */
+   Tables of a few bits each, added up, would cost half as much, but have too large a KS distance (best found by least squares: 4 x 4 bits 2.6e-4 with a quintic on top, 5 + 5 + 6 bits
+   3.7e-4, with a quintic 2.0e-4). */
 static const float ski_normal_table[4][16] = {       /* c_k at [k][(e + 15) % 16]: a float's exponent field, e + 127, is the index */
     { 4.39245367f, 4.13832664f, 4.00774288f, 3.85783362f, 3.69466472f, 3.52041769f, 3.33583832f, 3.14140105f,
       2.93582845f, 2.71771622f, 2.48512006f, 2.23552132f, 1.96604919f, 1.68309271f, 0.0f, 4.08064795f },
