@@ -2340,16 +2340,20 @@ typedef struct ski_kernels {
     void (*scale)(float *out, const float *a, float s, size_t n);
     void (*load)(float *out, const void *x, uint64_t first, sketch_dtype t, size_t n);   /* to f32 */
     void (*gemm)(size_t m, size_t n, size_t k, const float *a, size_t lda, const float *b, size_t ldb, float *c, size_t ldc); /* C += A B */
+    void (*thin_pack)(float *q, size_t k, size_t w);                             /* q has room for an even number of rows */
+    void (*thin)(size_t m, size_t w, size_t k, const void *x, sketch_dtype type, const float *b, float *u, float *stage);
     void (*hartley)(float *tile, size_t b, size_t w, const float *cs);           /* columns of tile[b][w], rows bit-reversed before */
     void (*dense)(const sketch_diag dist, const ski_rng *r, uint64_t i0, size_t n, size_t d, size_t nb, const float *const *x, float *acc, size_t acc_stride);
     void (*dense_t)(const sketch_diag dist, const ski_rng *r, uint64_t i0, size_t n, size_t d, const float *y, float *x);
-    void (*sjlt)(const ski_rng *r, uint64_t i0, size_t n, uint64_t d, uint32_t nnz, size_t nb, const float *const *x, float *acc, size_t acc_stride);
+    void (*sjlt)(const ski_rng *r, uint64_t i0, size_t n, uint64_t d, uint32_t nnz, size_t nb, const void *const *x, sketch_dtype type, float *acc, size_t acc_stride);
     void (*sjlt_t)(const ski_rng *r, uint64_t i0, size_t n, uint64_t d, uint32_t nnz, const float *y, float *x);
     double (*dot)(const float *a, const float *b, size_t n);
     void (*gemm_nt)(const float *a, size_t m, const float *b, size_t k, size_t d, float *c, size_t ldc);
     void (*gemv)(const float *v, size_t m, size_t d, const float *w, double *c);
     void (*gemv_t)(const float *v, size_t m, size_t d, size_t n, const double *c, float *w);   /* the first n of d columns */
 } ski_kernels;
+
+static size_t ski_size(sketch_dtype t) { return t == SKETCH_F32 ? 4 : t == SKETCH_F64 ? 8 : 2; }
 
 #define SKI_CAT2(a, b) a##b
 #define SKI_CAT(a, b) SKI_CAT2(a, b)
@@ -2648,8 +2652,8 @@ static sketch_status ski_setup(const sketch_desc *q, sketch_plan *p) {
         p->r3p = ski_round_up(p->r[2], 16);
         p->acc_len = p->r[0] * p->r[1] * p->r3p;
         p->z_floats = p->acc_len;
-        p->aux_floats = (p->b[1] + p->r[1]) * p->r3p;
-        p->table_floats = p->r[0] * p->b[0] + 2 * p->r[1] * p->b[1] + p->r[2] * p->b[2] + p->b[2] * p->r3p;
+        p->aux_floats = (p->b[1] + p->r[1]) * p->r3p + SKI_MAX(4 * p->b[2], 256);
+        p->table_floats = p->r[0] * p->b[0] + 2 * p->r[1] * p->b[1] + p->r[2] * p->b[2] + (p->b[2] + 1) / 2 * 2 * p->r3p;
         iso = sqrt((double)p->info.n_padded / (double)d);
     } else {
         if (q->algo == SKETCH_FFD) {
@@ -2961,6 +2965,7 @@ static sketch_status ski_fill(sketch_plan *p) {        /* the tables */
         st = ski_haar_table(p, 0, p->r[0], p->b[0], t, p->b[0], NULL, 0);
         if (st == SKETCH_OK) st = ski_haar_table(p, 1, p->r[1], p->b[1], q2, p->b[1], q2t, p->r[1]);
         if (st == SKETCH_OK) st = ski_haar_table(p, 2, p->r[2], p->b[2], q3, p->b[2], q3t, p->r3p);
+        if (st == SKETCH_OK) p->k->thin_pack(q3t, p->b[2], p->r3p);
     }
     if (p->diag_words && st == SKETCH_OK) {
         uint16_t *diag = (uint16_t *)(void *)((char *)p + p->diag_at);
@@ -3118,7 +3123,6 @@ static void ski_kron(const sketch_plan *p, float *x, const float *mats, int tran
     }
 }
 
-static size_t ski_size(sketch_dtype t) { return t == SKETCH_F32 ? 4 : t == SKETCH_F64 ? 8 : 2; }
 /* Elements at .. at + n - 1 of vector v's block: where they are, or converted into stage[n], so that a block of half types goes through L1 and not as a whole through L2. */
 static const float *ski_piece(const sketch_plan *p, const ski_slot *s, size_t v, size_t at, size_t n, float *stage) {
     if (s->x[v]) return s->x[v] + at;
@@ -3315,13 +3319,10 @@ static const float *ski_qk_table(const sketch_plan *p, int which) {      /* 0: Q
     return t;
 }
 static void ski_qk(const sketch_plan *p, ski_slot *s, uint64_t b) {
-    size_t w = p->r3p, i, m = p->r[1] * w, rows = s->x[0] ? p->b[1] : SKI_MAX(SKI_WHT_LEAF / p->b[2] / 4 * 4, 4);
+    size_t w = p->r3p, i, m = p->r[1] * w;
     float *u = s->aux, *v = u + p->b[1] * w;
     memset(u, 0, (p->b[1] + p->r[1]) * w * sizeof(float));
-    for (i = 0; i < p->b[1]; i += rows) {
-        size_t n = SKI_MIN(rows, p->b[1] - i);
-        p->k->gemm(n, w, p->b[2], ski_piece(p, s, 0, i * p->b[2], n * p->b[2], s->buf), p->b[2], ski_qk_table(p, 4), w, u + i * w, w);
-    }
+    p->k->thin(p->b[1], w, p->b[2], s->x[0] ? (const void *)s->x[0] : s->raw[0], s->x[0] ? SKETCH_F32 : s->raw_type, ski_qk_table(p, 4), u, v + m);
     p->k->gemm(p->r[1], w, p->b[1], ski_qk_table(p, 1), p->b[1], u, w, v, w);
     for (i = 0; i < p->r[0]; i++) p->k->axpy(s->acc + i * m, v, ski_qk_table(p, 0)[i * p->b[0] + (size_t)b], m);
 }
@@ -3439,8 +3440,9 @@ static void ski_srht_t(const sketch_plan *p, ski_slot *s, const float *z, uint64
 }
 
 static void ski_block(const sketch_plan *p, ski_slot *s, uint64_t b, size_t nb, size_t count) {     /* acc += block b; count: its coordinates below n */
+    const void *x[SKI_MAX_BATCH];
     ski_rng g;
-    size_t v, L = (size_t)p->L, at, len;
+    size_t v, L = (size_t)p->L;
     switch (p->desc.algo) {
     case SKETCH_AFFD: ski_affd(p, s, b, nb); break;
     case SKETCH_AFJL: ski_afjl(p, s, b, nb); break;
@@ -3457,12 +3459,8 @@ static void ski_block(const sketch_plan *p, ski_slot *s, uint64_t b, size_t nb, 
         break;
     case SKETCH_SJLT:                      /* s^(-1/2) times s signed ones a column, one in each of s row ranges: Kane & Nelson 2014; s = 1: CountSketch */
         g = ski_rng_make(p->desc.seed, p->desc.algo, SKI_HASH, 0);
-        for (at = 0; at < count; at += len) {
-            const float *x[SKI_MAX_BATCH];
-            len = s->x[0] ? count : SKI_MIN(count - at, SKI_WHT_LEAF);
-            for (v = 0; v < nb; v++) x[v] = ski_piece(p, s, v, at, len, s->buf + v * SKI_WHT_LEAF);
-            p->k->sjlt(&g, b * p->L + at, len, p->d, p->info.nnz, nb, x, s->acc, p->acc_len);
-        }
+        for (v = 0; v < nb; v++) x[v] = s->x[v] ? (const void *)s->x[v] : s->raw[v];
+        p->k->sjlt(&g, b * p->L, count, p->d, p->info.nnz, nb, x, s->x[0] ? SKETCH_F32 : s->raw_type, s->acc, p->acc_len);
         break;
     default: break;
     }
@@ -4881,7 +4879,7 @@ SKETCH_API sketch_status sketch_krylov_load(sketch_krylov *k, const char *path) 
    Included once for each instruction set, with SKI_SUFFIX and a vocabulary. First the vocabulary, the same words in the same order:
      SKI_VW lanes; ski_v floats, ski_u 32-bit words (also as SKI_VW/2 64-bit lanes: SKI_Q_);
      SKI_V_HAD(v, k): one level of butterflies inside a vector, lanes l and l^k: (a, b) -> (a + b, a - b).
-     SKI_V_TAB16(t, i): t[i & 15] for a 16-entry table loaded by SKI_TAB_LOAD. SKI_D_: SKI_VW/2 doubles.
+     SKI_V_TAB16(t, i): t[i & 15] for a 16-entry table loaded by SKI_TAB_LOAD. SKI_D_: SKI_VW/2 doubles. SKI_4_: four floats, not in the scalar one.
    Every word is exact or rounds once, in the same order for all: results do not depend on the ISA, except SKI_V_FMA's, whose scalar word rounds twice: it stands
    where the product is exact (by 1 or -1), in the normals (whose scalar form is ski_fma), and in products of matrices. */
 #if defined(SKI_VOCABULARY_512)
@@ -4894,6 +4892,7 @@ SKETCH_API sketch_status sketch_krylov_load(sketch_krylov *k, const char *path) 
 #  define SKI_V_STORE(p, v)    _mm512_storeu_ps(p, v)
 #  define SKI_V_STREAM(p, v)   _mm512_stream_ps(p, v)      /* aligned, past the caches */
 #  define SKI_V_SET1(x)        _mm512_set1_ps(x)
+#  define SKI_V_SET2(p)        _mm512_castsi512_ps(_mm512_broadcastq_epi64(_mm_loadl_epi64((const __m128i *)(const void *)(p))))   /* p[0], p[1], p[0], ... */
 #  define SKI_V_ADD(a, b)      _mm512_add_ps(a, b)
 #  define SKI_V_SUB(a, b)      _mm512_sub_ps(a, b)
 #  define SKI_V_MUL(a, b)      _mm512_mul_ps(a, b)
@@ -4907,6 +4906,9 @@ SKETCH_API sketch_status sketch_krylov_load(sketch_krylov *k, const char *path) 
 #  define SKI_V_LOAD_BF16(p)   _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)(const void *)(p))), 16))
 #  define SKI_V_LOAD_F16(p)    _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(const void *)(p)))
 #  define SKI_V_LOAD_F64(p)    _mm512_insertf32x8(_mm512_castps256_ps512(_mm512_cvtpd_ps(_mm512_loadu_pd(p))), _mm512_cvtpd_ps(_mm512_loadu_pd((p) + 8)), 1)
+#  define ski_4            __m128
+#  define SKI_4_LOAD(p)        _mm_loadu_ps(p)
+#  define SKI_4_AT(v, k)       ((k) ? _mm_cvtss_f32(_mm_shuffle_ps(v, v, (k) * 0x55)) : _mm_cvtss_f32(v))
 #  define SKI_U_LOAD(p)        _mm512_loadu_si512((const void *)(p))
 #  define SKI_U_STORE(p, u)    _mm512_storeu_si512((void *)(p), u)
 #  define SKI_U_SET1(x)        _mm512_set1_epi32((int)(x))
@@ -4955,6 +4957,9 @@ typedef struct SKI_FN(tab) { ski_v lo, hi; } SKI_FN(tab);
 #  define SKI_V_LOAD_BF16(p)   SKI_MM(castsi256_ps)(SKI_MM(slli_epi32)(SKI_MM(cvtepu16_epi32)(SKI_MM1(loadu_si128)((const SKI_T(__m128i) *)(const void *)(p))), 16))
 #  define SKI_V_LOAD_F16(p)    SKI_MM(cvtph_ps)(SKI_MM1(loadu_si128)((const SKI_T(__m128i) *)(const void *)(p)))
 #  define SKI_V_LOAD_F64(p)    SKI_MM(insertf128_ps)(SKI_MM(castps128_ps256)(SKI_MM(cvtpd_ps)(SKI_MM(loadu_pd)(p))), SKI_MM(cvtpd_ps)(SKI_MM(loadu_pd)((p) + 4)), 1)
+#  define ski_4            SKI_T(__m128)
+#  define SKI_4_LOAD(p)        SKI_MM1(loadu_ps)(p)
+#  define SKI_4_AT(v, k)       ((k) ? SKI_MM1(cvtss_f32)(SKI_MM1(shuffle_ps)(v, v, (k) * 0x55)) : SKI_MM1(cvtss_f32)(v))
 #  define SKI_U_LOAD(p)        SKI_MM(loadu_si256)((const SKI_T(__m256i) *)(const void *)(p))
 #  define SKI_U_STORE(p, u)    SKI_MM(storeu_si256)((SKI_T(__m256i) *)(void *)(p), u)
 #  define SKI_U_SET1(x)        SKI_MM(set1_epi32)((int)(x))
@@ -5584,6 +5589,7 @@ static void SKI_FN(gemm)(size_t m, size_t n, size_t k, const float *a, size_t ld
             const float *p = b + j;
             for (l = 0; l < k; l++, p += ldb) {
                 ski_v b0 = SKI_V_LOAD(p), b1 = SKI_V_LOAD(p + SKI_VW), t;
+                if (j + l % 8 == 0) { SKI_AHEAD(a0, 8 * lda + 4 * l); SKI_AHEAD(a0, 8 * lda + 4 * l + 16); }      /* QK: A is x, read once */
                 t = SKI_V_SET1(a0[l]); s00 = SKI_V_FMA(t, b0, s00); s01 = SKI_V_FMA(t, b1, s01);
                 t = SKI_V_SET1(a1[l]); s10 = SKI_V_FMA(t, b0, s10); s11 = SKI_V_FMA(t, b1, s11);
                 t = SKI_V_SET1(a2[l]); s20 = SKI_V_FMA(t, b0, s20); s21 = SKI_V_FMA(t, b1, s21);
@@ -5598,7 +5604,7 @@ static void SKI_FN(gemm)(size_t m, size_t n, size_t k, const float *a, size_t ld
             ski_v s0 = SKI_V_SET1(0.0f), s1 = s0, s2 = s0, s3 = s0, r0 = s0, r1 = s0, r2 = s0, r3 = s0;
             for (l = 0; l + 2 <= k; l += 2) {                          /* even and odd terms apart: 8 chains */
                 ski_v t = SKI_V_LOAD(b + l * ldb + j), u = SKI_V_LOAD(b + (l + 1) * ldb + j);
-                if (l % 8 == 0) { SKI_AHEAD(a0, 8 * lda + 4 * l); SKI_AHEAD(a0, 8 * lda + 4 * l + 16); }      /* QK: A is x, read once */
+                if (l % 8 == 0) { SKI_AHEAD(a0, 8 * lda + 4 * l); SKI_AHEAD(a0, 8 * lda + 4 * l + 16); }
                 s0 = SKI_V_FMA(SKI_V_SET1(a0[l]), t, s0); r0 = SKI_V_FMA(SKI_V_SET1(a0[l + 1]), u, r0);
                 s1 = SKI_V_FMA(SKI_V_SET1(a1[l]), t, s1); r1 = SKI_V_FMA(SKI_V_SET1(a1[l + 1]), u, r1);
                 s2 = SKI_V_FMA(SKI_V_SET1(a2[l]), t, s2); r2 = SKI_V_FMA(SKI_V_SET1(a2[l + 1]), u, r2);
@@ -5623,6 +5629,113 @@ static void SKI_FN(gemm)(size_t m, size_t n, size_t k, const float *a, size_t ld
             if (mr > 2) c2[j] += s2;
             if (mr > 3) c3[j] += s3;
         }
+    }
+}
+
+/* QK's first product: u[m,w] += X Q, X[m,k] as it lies, of any type, Q[k,w] as thin_pack leaves it. One vector a row (w = 16 = SKI_VW): a product needs a broadcast, and loads,
+   two a cycle, would be the bottleneck, so Q's rows lie two by two, even and odd columns apart, and one broadcast of two of X serves two products: lanes hold the
+   sums over even and over odd l, as gemm has them. Eight rows by tiles of 32 columns; half types become floats in a tile.
+   Zen 5, cycles an element: multiply-adds alone 0.50, this product in L2 0.52 (half types 0.54), all of QK from memory 0.66, where a plain read takes 0.49. Not better: one
+   broadcast a product (0.64), lines ahead into L1, half or twice the distance, tiles of 16 or 64 columns, the next tile converted between this one's products. Worse, all of
+   QK: lines ahead sixteen at a time (now and then 1.1), none (1.3), loops in the tile's conversion (up to 0.8, as the code happens to lie). */
+static void SKI_FN(thin_pack)(float *q, size_t k, size_t w) {
+#if SKI_VW == 16
+    size_t l, j;
+    if (w == 16)
+        for (l = 0; l < k; l += 2, q += 32) {
+            float a[16], b[16];
+            for (j = 0; j < 16; j++) { a[j] = q[j]; b[j] = l + 1 < k ? q[16 + j] : -0.0f; }      /* r + 0 * -0 is r, be it -0 */
+            for (j = 0; j < 16; j++) { q[j / 2 * 2 + j % 2 * 16] = a[j]; q[j / 2 * 2 + j % 2 * 16 + 1] = b[j]; }
+        }
+#else
+    (void)q; (void)k; (void)w;
+#endif
+}
+static void SKI_FN(thin)(size_t m, size_t w, size_t k, const void *x, sketch_dtype type, const float *b, float *u, float *stage) {
+    size_t i, n;
+#if SKI_VW == 16                                     /* s: even columns of u, r: odd ones; each with a sum over even and one over odd l */
+    enum { NR = 8, STEP = 2 };
+#  define SKI_NR(f) SKI_8(f)
+#  define SKI_COEF(p) SKI_V_SET2(p)
+#elif SKI_VW == 8                                    /* s: columns 0 to 7, r: the others; as gemm */
+    enum { NR = 4, STEP = 1 };
+#  define SKI_NR(f) f(0) f(1) f(2) f(3)
+#  define SKI_COEF(p) SKI_V_SET1(*(p))
+#endif
+#if SKI_VW > 1
+    if (w == 16) {
+        size_t bytes = ski_size(type);
+        for (i = 0; i < m; i += NR) {
+            const float *p = b;
+            size_t l, t, len, ahead = (i * bytes + 64) * k;       /* from x: by 16 rows of floats, as many bytes of others */
+#define SKI_DO(q) ski_v s##q = SKI_V_SET1(0.0f), r##q = s##q;
+            SKI_NR(SKI_DO)
+#undef SKI_DO
+            n = SKI_MIN(m - i, (size_t)NR);
+            for (l = 0; l < k; l += len, ahead += NR * 32 * bytes) {
+                const float *a = stage;
+                size_t lda = 32;
+                len = SKI_MIN(k - l, (size_t)32);
+#define SKI_TILE(q, T, load) { const T *h = (const T *)x + (i + q) * k + l; float *g = stage + 32 * q; SKI_V_STORE(g, load(h)); SKI_V_STORE(g + SKI_VW, load(h + SKI_VW)); \
+                    if (SKI_VW == 8) { SKI_V_STORE(g + 16, load(h + 16)); SKI_V_STORE(g + 24, load(h + 24)); } }
+                if (type == SKETCH_F32) { a = (const float *)x + i * k + l; lda = k; }
+                else if (len < 32 || n < NR) for (t = 0; t < n; t++) SKI_FN(load)(stage + 32 * t, x, (i + t) * k + l, type, len);
+#define SKI_DO(q) SKI_TILE(q, uint16_t, SKI_V_LOAD_BF16)
+                else if (type == SKETCH_BF16) { SKI_NR(SKI_DO) }
+#undef SKI_DO
+#define SKI_DO(q) SKI_TILE(q, uint16_t, SKI_V_LOAD_F16)
+                else if (type == SKETCH_F16) { SKI_NR(SKI_DO) }
+#undef SKI_DO
+#define SKI_DO(q) SKI_TILE(q, double, SKI_V_LOAD_F64)
+                else { SKI_NR(SKI_DO) }
+#undef SKI_DO
+#undef SKI_TILE
+                {
+#define SKI_DO(q) const float *a##q = a + SKI_MIN((size_t)q, n - 1) * lda;
+                    SKI_NR(SKI_DO)
+#undef SKI_DO
+                    for (t = 0; t + STEP <= len; t += STEP, p += 2 * SKI_VW) {
+                        ski_v lo = SKI_V_LOAD(p), hi = SKI_V_LOAD(p + SKI_VW), c;
+                        if (NR == 8 || t % 4 == 0) SKI_AHEAD((const char *)x, ahead + t * NR * bytes);
+                        if (NR == 8 && bytes == 8) SKI_AHEAD((const char *)x, ahead + t * NR * bytes + 64);
+#define SKI_DO(q) c = SKI_COEF(a##q + t); s##q = SKI_V_FMA(c, lo, s##q); r##q = SKI_V_FMA(c, hi, r##q);
+                        SKI_NR(SKI_DO)
+#undef SKI_DO
+                    }
+#if SKI_VW == 16
+                    if (t < len) {
+                        ski_v lo = SKI_V_LOAD(p), hi = SKI_V_LOAD(p + 16), c;
+                        float last[2];
+                        last[1] = 0.0f;
+#define SKI_DO(q) last[0] = a##q[t]; c = SKI_V_SET2(last); s##q = SKI_V_FMA(c, lo, s##q); r##q = SKI_V_FMA(c, hi, r##q);
+                        SKI_NR(SKI_DO)
+#undef SKI_DO
+                    }
+#endif
+                }
+            }
+#if SKI_VW == 16
+#define SKI_DO(q) if (q < n) { \
+                float *o = u + (i + q) * 16, e[16]; \
+                SKI_U_STORE(e, SKI_Q_PAIR(SKI_U_BITS(SKI_V_HAD(s##q, 1)), SKI_U_BITS(SKI_V_HAD(r##q, 1)))); SKI_V_STORE(o, SKI_V_ADD(SKI_V_LOAD(o), SKI_V_LOAD(e))); }
+#else
+#define SKI_DO(q) if (q < n) { \
+                float *o = u + (i + q) * 16; \
+                SKI_V_STORE(o, SKI_V_ADD(SKI_V_LOAD(o), s##q)); SKI_V_STORE(o + 8, SKI_V_ADD(SKI_V_LOAD(o + 8), r##q)); }
+#endif
+            SKI_NR(SKI_DO)
+#undef SKI_DO
+        }
+        return;
+    }
+#  undef SKI_NR
+#  undef SKI_COEF
+#endif
+    for (i = 0; i < m; i += n) {
+        const float *a = (const float *)x + i * k;
+        n = type == SKETCH_F32 ? m : SKI_MIN(m - i, (size_t)4);
+        if (type != SKETCH_F32) { a = stage; SKI_FN(load)(stage, x, i * k, type, n * k); }
+        SKI_FN(gemm)(n, w, k, a, k, b, w, u + i * w, w);
     }
 }
 
@@ -5745,12 +5858,9 @@ static void SKI_FN(dense_t)(const sketch_diag dist, const ski_rng *r, uint64_t i
 }
 
 /* SJLT: coordinates in order, 128 at a time. Rows by vectors (31 bits times the span, the high half); the adds are scalar and in one order. i0 is a multiple of 128. */
-static void SKI_FN(sjlt_rows)(const ski_rng *r, uint64_t i, uint64_t d, uint32_t nnz, uint32_t k, uint32_t w[128], uint32_t row[128]) {
+static void SKI_FN(sjlt_rows)(uint32_t row[128], const uint32_t w[128], uint64_t d, uint32_t nnz, uint32_t k) {
     uint32_t lo = (uint32_t)(k * d / nnz), span = (uint32_t)((k + 1) * d / nnz) - lo;
-    ski_rng rk = *r;
     size_t j;
-    rk.c3 = k;
-    SKI_FN(words2)(w, &rk, i / 64);
 #if SKI_VW > 1
     for (j = 0; j < 128; j += SKI_VW) {
         ski_u u = SKI_U_SRL(SKI_U_LOAD(w + j), 1), s = SKI_Q_SET1(span);
@@ -5761,34 +5871,112 @@ static void SKI_FN(sjlt_rows)(const ski_rng *r, uint64_t i, uint64_t d, uint32_t
     for (j = 0; j < 128; j++) row[j] = lo + (uint32_t)((uint64_t)(w[j] >> 1) * span >> 31);
 #endif
 }
-static void SKI_FN(sjlt)(const ski_rng *r, uint64_t i0, size_t n, uint64_t d, uint32_t nnz, size_t nb, const float *const *x, float *acc, size_t acc_stride) {
+/* t[j] = +-x[at + j], for any type of x: half types cost no pass of their own */
+static void SKI_FN(sjlt_signs)(float t[128], const uint32_t w[128], const void *x, uint64_t at, sketch_dtype type, size_t n) {
+    size_t q;
+#define SKI_SIGNED(vec, one) SKI_EACH(SKI_V_STORE(t + i, SKI_V_XORSIGN(vec, SKI_U_SLL(SKI_U_LOAD(w + i), 31))), float a = one; t[i] = w[i] & 1u ? -a : a)
+    switch (type) {
+    case SKETCH_F32: { const float *p = (const float *)x + at;
+        for (q = 0; q < 128; q += 16) SKI_AHEAD(p, 2048 + q);
+        SKI_SIGNED(SKI_V_LOAD(p + i), p[i]);
+        break; }
+    case SKETCH_BF16: { const uint16_t *p = (const uint16_t *)x + at;
+        for (q = 0; q < 128; q += 32) SKI_AHEAD(p, 4096 + q);
+        SKI_SIGNED(SKI_V_LOAD_BF16(p + i), ski_f32_of_bits((uint32_t)p[i] << 16));
+        break; }
+    case SKETCH_F16: { const uint16_t *p = (const uint16_t *)x + at;
+        for (q = 0; q < 128; q += 32) SKI_AHEAD(p, 4096 + q);
+        SKI_SIGNED(SKI_V_LOAD_F16(p + i), ski_f32_of_f16(p[i]));
+        break; }
+    case SKETCH_F64: { const double *p = (const double *)x + at;
+        for (q = 0; q < 128; q += 8) SKI_AHEAD(p, 1024 + q);
+        SKI_SIGNED(SKI_V_LOAD_F64(p + i), (float)p[i]);
+        break; }
+    }
+#undef SKI_SIGNED
+}
+#if SKI_VW > 1      /* values by shuffles, rows two to a load (little-endian, as SKI_Q_ is): 11 memory accesses for four adds, not 16, and those are what they wait for */
+#  define SKI_ADD4(j) do { uint64_t a_, b_; ski_4 t_ = SKI_4_LOAD(t + (j)); memcpy(&a_, row + (j), 8); memcpy(&b_, row + (j) + 2, 8); SKI_PIN(t_); \
+    o[(uint32_t)a_] += SKI_4_AT(t_, 0); o[a_ >> 32] += SKI_4_AT(t_, 1); o[(uint32_t)b_] += SKI_4_AT(t_, 2); o[b_ >> 32] += SKI_4_AT(t_, 3); } while (0)
+#else
+#  define SKI_ADD4(j) do { o[row[j]] += t[j]; o[row[(j) + 1]] += t[(j) + 1]; o[row[(j) + 2]] += t[(j) + 2]; o[row[(j) + 3]] += t[(j) + 3]; } while (0)
+#endif
+/* o[row[j]] += t[j] for all 128, and the next words meanwhile: adds occupy the memory pipes, rounds the multiplier, and they overlap only where they lie side by side.
+   Zen 5, cycles an element: adds 1.05 (a store a cycle), words, rows and signs 1.07, one after the other 2.4, so 1.7. Memory is no bound (0.49). Little or nothing: adds before or
+   after the rounds, two rounds a turn, steps of 256 or 512; rows and signs one step ahead of the adds: 1.6, not worth two buffers of each. */
+static void SKI_FN(sjlt_add)(float *o, const uint32_t row[128], const float t[128], uint32_t w[128], const ski_rng *r, uint64_t group) {
+#if SKI_VW == 1
+    size_t j;
+    for (j = 0; j < 128; j += 4) SKI_ADD4(j);
+    SKI_FN(words2)(w, r, group);
+#else
+    const ski_u m0 = SKI_Q_SET1(0xD2511F53u), m1 = SKI_Q_SET1(0xCD9E8D57u), w0 = SKI_Q_SET1(0x9E3779B9u), w1 = SKI_Q_SET1(0xBB67AE85u);
+    const uint64_t c64 = 16 * group;                 /* group is even: no carry */
+    size_t i, j = 0, q;
+    for (q = 0; q < 4; q += SKI_VW == 16 ? 4 : 1) {
+        uint32_t *out = w + q / 2 * 64 + q % 2 * 8;
+        ski_u e0 = SKI_U_ADD(SKI_Q_SET1((uint32_t)c64 + (uint32_t)q * 8), SKI_Q_EVENS), o0 = SKI_U_ADD(e0, SKI_Q_SET1(1));
+        ski_u e1 = SKI_Q_SET1(c64 >> 32), o1 = e1, e2 = SKI_Q_SET1(r->c2), o2 = e2, e3 = SKI_Q_SET1(r->c3), o3 = e3;
+        ski_u k0 = SKI_Q_SET1(r->k0), k1 = SKI_Q_SET1(r->k1);
+#if SKI_VW == 16
+        ski_u f0 = SKI_U_ADD(e0, SKI_Q_SET1(16)), p0 = SKI_U_ADD(e0, SKI_Q_SET1(17)), f1 = e1, p1 = e1, f2 = e2, p2 = e2, f3 = e3, p3 = e3;
+#endif
+        for (i = 0; i < 10; i++) {
+#if SKI_VW == 16
+            SKI_ADD4(j); SKI_ROUND(e0, e1, e2, e3); SKI_ADD4(j + 4); SKI_ROUND(o0, o1, o2, o3);
+            SKI_ADD4(j + 8); SKI_ROUND(f0, f1, f2, f3); SKI_ROUND(p0, p1, p2, p3); j += 12;
+#else
+            if (i < 8) { SKI_ADD4(j); j += 4; }
+            SKI_ROUND(e0, e1, e2, e3); SKI_ROUND(o0, o1, o2, o3);
+#endif
+            k0 = SKI_U_ADD(k0, w0); k1 = SKI_U_ADD(k1, w1);
+        }
+        SKI_U_STORE(out, SKI_Q_PAIR(e0, o0)); SKI_U_STORE(out + 16, SKI_Q_PAIR(e1, o1)); SKI_U_STORE(out + 32, SKI_Q_PAIR(e2, o2)); SKI_U_STORE(out + 48, SKI_Q_PAIR(e3, o3));
+#if SKI_VW == 16
+        SKI_ADD4(120); SKI_ADD4(124);
+        out += 64;
+        SKI_U_STORE(out, SKI_Q_PAIR(f0, p0)); SKI_U_STORE(out + 16, SKI_Q_PAIR(f1, p1)); SKI_U_STORE(out + 32, SKI_Q_PAIR(f2, p2)); SKI_U_STORE(out + 48, SKI_Q_PAIR(f3, p3));
+#endif
+    }
+#endif
+}
+static void SKI_FN(sjlt)(const ski_rng *r, uint64_t i0, size_t n, uint64_t d, uint32_t nnz, size_t nb, const void *const *x, sketch_dtype type, float *acc, size_t acc_stride) {
     uint32_t w[128], row[128], k;
     float t[128];
+    ski_rng g = *r;
     size_t i, j, v;
+    g.c3 = 0;
+    SKI_FN(words2)(w, &g, i0 / 64);
     for (i = 0; i < n; i += 128) {
         size_t len = SKI_MIN(n - i, (size_t)128);
         for (k = 0; k < nnz; k++) {
-            SKI_FN(sjlt_rows)(r, i0 + i, d, nnz, k, w, row);
+            g.c3 = k + 1 < nnz ? k + 1 : 0;                            /* of the words to come */
+            SKI_FN(sjlt_rows)(row, w, d, nnz, k);
             for (v = 0; v < nb; v++) {
-                const float *a = x[v] + i;
                 float *o = acc + v * acc_stride;
-                for (j = 0; j < 128; j += 16) SKI_AHEAD(a, 2048 + j);
-                for (j = 0; j + SKI_VW <= len; j += SKI_VW) SKI_V_STORE(t + j, SKI_V_XORSIGN(SKI_V_LOAD(a + j), SKI_U_SLL(SKI_U_LOAD(w + j), 31)));
-                for (; j < len; j++) t[j] = w[j] & 1u ? -a[j] : a[j];
-                for (j = 0; j + 4 <= len; j += 4) { o[row[j]] += t[j]; o[row[j + 1]] += t[j + 1]; o[row[j + 2]] += t[j + 2]; o[row[j + 3]] += t[j + 3]; }
-                for (; j < len; j++) o[row[j]] += t[j];
+                SKI_FN(sjlt_signs)(t, w, x[v], i, type, len);
+                if (v + 1 == nb && len == 128) SKI_FN(sjlt_add)(o, row, t, w, &g, (i0 + i) / 64 + (g.c3 ? 0 : 2));
+                else {
+                    for (j = 0; j + 4 <= len; j += 4) SKI_ADD4(j);
+                    for (; j < len; j++) o[row[j]] += t[j];
+                    if (v + 1 == nb) SKI_FN(words2)(w, &g, (i0 + i) / 64);
+                }
             }
         }
     }
 }
+#undef SKI_ADD4
 static void SKI_FN(sjlt_t)(const ski_rng *r, uint64_t i0, size_t n, uint64_t d, uint32_t nnz, const float *y, float *x) {
     uint32_t w[128], row[128], k;
     float t[128];
+    ski_rng g = *r;
     size_t i, j;
     for (i = 0; i < n; i += 128) {
         size_t len = SKI_MIN(n - i, (size_t)128);
         for (k = 0; k < nnz; k++) {
-            SKI_FN(sjlt_rows)(r, i0 + i, d, nnz, k, w, row);
+            g.c3 = k;
+            SKI_FN(words2)(w, &g, (i0 + i) / 64);
+            SKI_FN(sjlt_rows)(row, w, d, nnz, k);
             for (j = 0; j < len; j++) t[j] = y[row[j]];
             for (j = 0; j + SKI_VW <= len; j += SKI_VW) {
                 ski_v a = SKI_V_XORSIGN(SKI_V_LOAD(t + j), SKI_U_SLL(SKI_U_LOAD(w + j), 31));
@@ -5931,7 +6119,7 @@ static void SKI_FN(gemv_t)(const float *v, size_t m, size_t d, size_t n, const d
 
 static const ski_kernels SKI_FN(kernels) = {
     SKI_ISA, SKI_FN(words), SKI_FN(signs), SKI_FN(normals), SKI_FN(wht), SKI_FN(wht_top), SKI_FN(hb), SKI_FN(fold), SKI_FN(unfold), SKI_FN(normals_of), SKI_FN(lead8), SKI_FN(lead8_t), SKI_FN(muladd), SKI_FN(mul), SKI_FN(axpy), SKI_FN(add), SKI_FN(scale),
-    SKI_FN(load), SKI_FN(gemm), SKI_FN(hartley), SKI_FN(dense), SKI_FN(dense_t), SKI_FN(sjlt), SKI_FN(sjlt_t), SKI_FN(dot), SKI_FN(gemm_nt), SKI_FN(gemv), SKI_FN(gemv_t)
+    SKI_FN(load), SKI_FN(gemm), SKI_FN(thin_pack), SKI_FN(thin), SKI_FN(hartley), SKI_FN(dense), SKI_FN(dense_t), SKI_FN(sjlt), SKI_FN(sjlt_t), SKI_FN(dot), SKI_FN(gemm_nt), SKI_FN(gemv), SKI_FN(gemv_t)
 };
 
 #undef SKI_VW
@@ -5943,6 +6131,7 @@ static const ski_kernels SKI_FN(kernels) = {
 #undef SKI_V_STORE
 #undef SKI_V_STREAM
 #undef SKI_V_SET1
+#undef SKI_V_SET2
 #undef SKI_V_ADD
 #undef SKI_V_SUB
 #undef SKI_V_MUL
@@ -5956,6 +6145,9 @@ static const ski_kernels SKI_FN(kernels) = {
 #undef SKI_V_LOAD_BF16
 #undef SKI_V_LOAD_F16
 #undef SKI_V_LOAD_F64
+#undef ski_4
+#undef SKI_4_LOAD
+#undef SKI_4_AT
 #undef SKI_U_LOAD
 #undef SKI_U_STORE
 #undef SKI_U_SET1

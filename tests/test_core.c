@@ -736,6 +736,57 @@ static void pieces_group(void) {
         free(h); free(x); free(y); free(z);
     }
 }
+/* QK's and SJLT's kernels read any type where it lies: the bits of f32, with rows and columns that no tile divides, whole blocks or none, types mixed, samples apart;
+   one, two and three vectors of QK's trailing rows; f32 itself against the scalar path */
+static void any_type_group(void) {
+    static const struct { sketch_algo algo; size_t n, d; uint32_t nnz; } at[] = {
+        { SKETCH_QK, 23 * 23 * 23, 700, 0 }, { SKETCH_QK, 35 * 35 * 35, 900, 0 }, { SKETCH_QK, 37 * 37 * 37, 50, 0 }, { SKETCH_QK, 64 * 64 * 64, 4096, 0 }, { SKETCH_QK, 64 * 66 * 64, 2000, 0 },
+        { SKETCH_QK, 35 * 35 * 35, 6000, 0 }, { SKETCH_QK, 37 * 37 * 37, 40000, 0 },
+        { SKETCH_SJLT, 2 * 32768, 4096, 1 }, { SKETCH_SJLT, 32768 + 131, 300, 1 }, { SKETCH_SJLT, 65536 + 3, 77, 3 }, { SKETCH_SJLT, 1000, 9, 2 }, { SKETCH_SJLT, 8, 3, 1 } };
+    static char name[200];
+    snprintf(name, sizeof name, "core: QK and SJLT read every type where it lies: the bits of f32 (ran:");
+    for (size_t i = 0; i < nisas; i++) { strcat(name, " "); strcat(name, sketch_isa_name(isas[i])); }
+    strcat(name, ")");
+    test_begin(name);
+    for (size_t k = 0; k < LEN(at); k++) {
+        static const sketch_dtype types[4] = { SKETCH_F32, SKETCH_BF16, SKETCH_F16, SKETCH_F64 };
+        size_t n = at[k].n, d = at[k].d, apart = n + 5;
+        float *x = floats(2 * apart), *y = floats(2 * d), *z = floats(2 * d), *first = floats(2 * d);
+        void *other[4] = { x, malloc(2 * apart * 2), malloc(2 * apart * 2), malloc(2 * apart * 8) };
+        if (!other[1] || !other[2] || !other[3]) abort();
+        for (size_t i = 0; i < 2 * apart; i++) {
+            x[i] = (float)((int)((i * 2654435761u >> 11) % 255u) - 127) / 8;
+            for (int t = 1; t < 4; t++) convert(other[t], i, x[i], types[t]);
+        }
+        for (size_t s = 0; s < nisas; s++) {
+            sketch_desc q = sketch_desc_make(at[k].algo, n, d, 5 + k);
+            ctx c;
+            q.isa = isas[s]; q.nnz = at[k].nnz;
+            if (open_ctx(&c, &q, 2)) {
+                sketch_tensor list[6];
+                CHECK_OK(sketch_apply_batch(c.p, x, SKETCH_F32, 2, apart, y, 0, c.w));
+                if (!s) memcpy(first, y, 2 * d * sizeof *y);
+                else if (at[k].algo == SKETCH_SJLT) SAME(first, y, 2 * d, "%s, case %zu", sketch_isa_name(isas[s]), k);
+                else CHECK_MSG(far(first, y, 2 * d) <= 1e-6 * norm(first, 2 * d), "%s, case %zu: %g of %g", sketch_isa_name(isas[s]), k, far(first, y, 2 * d), norm(first, 2 * d));
+                for (int t = 1; t < 4; t++) {
+                    CHECK_OK(sketch_apply_batch(c.p, other[t], types[t], 2, apart, z, 0, c.w));
+                    SAME(y, z, 2 * d, "%s, case %zu, type %d", sketch_isa_name(isas[s]), k, t);
+                }
+                for (size_t i = 0, from = 0; i < 6; i++) {            /* begins and ends inside a block */
+                    size_t len = i == 5 || from + n / 4 + i > n ? n - from : n * (i + 1) / 23 + i, t = (i + 1) % 4;
+                    list[i].data = (const char *)other[t] + from * (t == 0 ? 4 : t == 3 ? 8 : 2);
+                    list[i].count = len; list[i].stride = apart; list[i].dtype = types[t];
+                    from += len;
+                }
+                CHECK_OK(sketch_apply_tensors(c.p, list, 6, 2, z, 0, c.w));
+                SAME(y, z, 2 * d, "%s, case %zu, a list", sketch_isa_name(isas[s]), k);
+            }
+            close_ctx(&c);
+        }
+        for (int t = 1; t < 4; t++) free(other[t]);
+        free(x); free(y); free(z); free(first);
+    }
+}
 static void dtype_group(void) {
     static char name[200];
     static float y[TD], vals[6 * 65536];
@@ -1214,7 +1265,7 @@ void test_core(void) {
     if (test_wants("adjoint")) adjoint_group();
     if (test_wants("spread")) spread_group();
     if (test_wants("nesting")) nesting_group();
-    if (test_wants("dtype")) { dtype_group(); pieces_group(); }
+    if (test_wants("dtype")) { dtype_group(); pieces_group(); any_type_group(); }
     if (test_wants("threads")) threads_group();
     if (test_wants("products")) products_group();
     if (test_wants("kat")) kat_group();
