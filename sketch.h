@@ -2138,6 +2138,13 @@ SKETCH_INLINE sketch_status sketch_subspace_grad(const sketch_plan *plan, const 
 #else
 #  define SKI_AHEAD(p, i) ((void)0)
 #endif
+#if defined(__clang__)               /* the loop that follows stays one: hardware that reads ahead knows a stream by the instruction that asks for it */
+#  define SKI_ROLLED _Pragma("clang loop unroll(disable)")
+#elif defined(__GNUC__) && __GNUC__ >= 8
+#  define SKI_ROLLED _Pragma("GCC unroll 1")
+#else
+#  define SKI_ROLLED
+#endif
 #ifdef __OPTIMIZE__                  /* without, each intrinsic has a stack slot of its own: no frame should hold two such functions */
 #  define SKI_ALWAYS static inline __attribute__((always_inline))
 #else
@@ -2315,7 +2322,9 @@ static uint16_t ski_bf16_of_f32(float f) {
 #define SKI_WHT_AHEAD ((size_t)1 << 20)   /* floats, 4 MiB: from here on each leaf fetches the next */
 #define SKI_WHT_FAR ((size_t)1 << 26)    /* floats, 256 MiB: from here on the top six levels go by strips */
 #define SKI_DIRECT 64u                   /* AFJL: rows kept at most without a transform of the leading factor */
-#define SKI_GROUPS 4u                    /* groups of 8 rows that are added up at once there */
+/* Which of the eight outputs of a transform across 8 rows the kept rows use. Entry i: output k for end[k-1] <= i < end[k]; it goes to[i] floats into the sums,
+   times sign[g][i] = +-1 for the g-th of the groups at hand; bit i of bit[b] is bit b of its row, counted in groups. */
+typedef struct ski_kept { uint8_t end[8]; uint32_t to[SKI_DIRECT]; float sign[2][SKI_DIRECT]; uint64_t bit[64]; } ski_kept;
 #define SKI_ROW  ((size_t)1024 + 16)     /* from row to row where sums of rows of 1024 are kept: a line more, so that rows do not share the sets of an L1 */
 #define SKI_FOLD (8 * 256u)                /* AFFD at L = 2^15: coordinates that fold takes at once, 256 columns of 8 rows */
 #define SKI_PART ((size_t)4096 + 64)      /* what lies between such parts of a block of 2^15, so that its 8 parts do not share the sets of an L1 */
@@ -2331,8 +2340,8 @@ typedef struct ski_kernels {
     void (*fold)(const float *x, const float *g, float *const acc[8]);           /* the last three levels of a block of 2^15, times g, added up */
     void (*unfold)(float *x, const float *g, const float *const z[8]);
     void (*normals_of)(float *out, const uint16_t *h, size_t n);                 /* the normals of these 16-bit numbers */
-    void (*lead8)(const float *x, uint64_t i0, const ski_rng *r, size_t ng, size_t nq, const uint8_t *sel, float (*sign)[SKI_DIRECT], float *out);    /* rows of 1024 into AFJL's kept rows */
-    void (*lead8_t)(float *x, uint64_t i0, const ski_rng *r, size_t ng, size_t nq, const uint8_t *sel, float (*sign)[SKI_DIRECT], const float *in);
+    void (*lead8)(const float *x, uint64_t i0, const ski_rng *r, size_t ng, const ski_kept *kept, uint32_t *w, float *out, int first, uintptr_t ahead, size_t lines);   /* rows of 1024 into AFJL's kept rows */
+    void (*lead8_t)(float *x, uint64_t i0, const ski_rng *r, size_t ng, const ski_kept *kept, uint32_t *w, const float *in);
     void (*muladd)(float *acc, const float *a, const float *g, size_t n);        /* acc += a*g, rounded twice */
     void (*mul)(float *out, const float *a, const float *g, size_t n);
     void (*axpy)(float *acc, const float *a, float s, size_t n);                 /* acc += s*a, rounded twice */
@@ -2710,7 +2719,7 @@ static sketch_status ski_setup(const sketch_desc *q, sketch_plan *p) {
             p->acc_len = p->z_floats = p->rows * p->trailing;
             if (q->precond != SKETCH_PRECOND_Q) norm = 1.0 / sqrt((double)L);
             p->direct = !q->precond && p->lead >= 8 && p->rows <= SKI_DIRECT && 2 * p->rows <= p->lead;
-            if (p->direct) p->aux_floats = p->rows * SKI_ROW;
+            if (p->direct) p->aux_floats = 512 + p->rows * SKI_ROW;
         }
         iso = sqrt((double)L / (double)d);
         if (q->keep_random && q->diag == SKETCH_GAUSSIAN) {            /* signs are drawn faster than read */
@@ -3093,7 +3102,6 @@ static size_t ski_lead(const sketch_plan *p, const uint16_t *perm, size_t j) {
     return out;
 }
 
-static int ski_odd(size_t x) { x ^= x >> 16; x ^= x >> 8; x ^= x >> 4; x ^= x >> 2; x ^= x >> 1; return (int)(x & 1); }   /* parity of an index below 2^32 */
 
 /* Kronecker product of Hartley (mats NULL, unnormalised) or given matrices, in place: for each factor, tiles of up to SKI_KRON_TILE columns are copied out, transformed, copied back. */
 static void ski_kron(const sketch_plan *p, float *x, const float *mats, int transpose, float *aux) {
@@ -3243,39 +3251,62 @@ static void ski_affd_t(const sketch_plan *p, ski_slot *s, const float *z, uint64
 /* AFJL: sqrt(L/d) R_d P0 G P1 T1 B, P = P0 P1, G on the kept rows only. Schioppa 2024, eq. 7 (P and an i.i.d. diagonal commute); no theorem. With H and few rows kept, the kept rows of the
    leading factor are signed sums of the block's rows: in groups of 8 rows, which one transform of length 8 serves for all; then one transform of 1024 for each kept row, so that
    x is read once. The permutation inside rows waits for the chunk's end. Worst input: e_i + e_j, i = j mod 1024, in one block. */
-static size_t ski_afjl_signs(const sketch_plan *p, size_t row0, uint8_t sel[SKI_DIRECT], float sign[SKI_GROUPS][SKI_DIRECT]) {     /* of the groups at row0; how many */
-    size_t q, g, ng = SKI_MIN((p->lead - row0) / 8, (size_t)SKI_GROUPS);
-    for (q = 0; q < p->rows; q++) {
-        size_t row = ski_lead(p, p->perm, q);
-        sel[q] = (uint8_t)(row % 8);
-        for (g = 0; g < ng; g++) sign[g][q] = ski_odd(row & (row0 + 8 * g)) ? -1.0f : 1.0f;
+static void ski_afjl_kept(const sketch_plan *p, ski_kept *kept) {
+    size_t q, k, b, i = 0;
+    memset(kept->bit, 0, sizeof kept->bit);
+    for (k = 0; k < 8; kept->end[k++] = (uint8_t)i)
+        for (q = 0; q < p->rows; q++) {
+            size_t row = ski_lead(p, p->perm, q);
+            if (row % 8 != k) continue;
+            for (b = 0, row /= 8; row; b++, row /= 2) kept->bit[b] |= (uint64_t)(row & 1) << i;
+            kept->to[i++] = (uint32_t)(q * SKI_ROW);
+        }
+}
+static void ski_afjl_signs(ski_kept *kept, size_t group, size_t ng) {
+    size_t i, g, k, b;
+    for (g = 0; g < ng; g++) {
+        uint64_t odd = 0;
+        for (b = 0, k = group + g; k; b++, k /= 2) if (k & 1) odd ^= kept->bit[b];
+        for (i = 0; i < kept->end[7]; i++) kept->sign[g][i] = odd >> i & 1 ? -1.0f : 1.0f;
     }
-    return ng;
+}
+static const char *ski_afjl_ahead(const sketch_plan *p, const ski_slot *s, size_t v, size_t nb, size_t at) {   /* element at of vector v's block; past its end, of the block after; or NULL */
+    size_t size = s->x[v] ? sizeof(float) : ski_size(s->raw_type);
+    const char *x;
+    if (at >= p->L && ++v == nb) x = s->next; else x = s->x[v] ? (const char *)(const void *)s->x[v] : s->raw[v];
+    return x ? x + at % p->L * size : NULL;
+}
+static void ski_afjl_sums(const sketch_plan *p, ski_slot *s, uint64_t b, size_t v, size_t nb, size_t late, ski_kept *kept, uint32_t *w, float *sums) {    /* of vector v's rows */
+    size_t t = p->trailing, size = s->x[v] ? sizeof(float) : ski_size(s->raw_type), j, ng = p->lead == 8 || (!s->x[v] && p->rows <= 4) ? 1 : 2;   /* a piece of one group stays in L1 */
+    ski_rng g = ski_rng_make(p->desc.seed, p->desc.algo, SKI_SIGN, 0);
+    for (j = 0; j < p->lead; j += 8 * ng) {
+        const char *ahead = ski_afjl_ahead(p, s, v, nb, late + 8 * ng * t + (late ? j * t / 8 * 7 : j * t));
+        ski_afjl_signs(kept, j / 8, ng);
+        p->k->lead8(ski_piece(p, s, v, j * t, 8 * ng * t, s->buf + v * p->L), b * p->L + j * t, &g, ng, kept, w, sums, j == 0, (uintptr_t)ahead, !ahead ? 0 : late ? ng * 7 * size / 4 : ng * 2 * size);
+    }
 }
 static void ski_afjl(const sketch_plan *p, ski_slot *s, uint64_t b, size_t nb) {
-    size_t L = (size_t)p->L, t = p->trailing, q, v;
-    ski_rng g = ski_rng_make(p->desc.seed, p->desc.algo, SKI_SIGN, 0);
+    size_t L = (size_t)p->L, t = p->trailing, q, v, i;
+    size_t late = p->direct && nb == 1 && s->x[0] && s->next && p->lead <= 128 ? L / 8 : 0;     /* so much of the next block is fetched while this one's sums are finished */
+    uint32_t *w = (uint32_t *)(void *)s->aux;      /* signs of the groups at hand, then the sums */
+    float *sums = s->aux + 512;
+    ski_kept kept;
+    if (p->direct) ski_afjl_kept(p, &kept);
     for (v = 0; v < nb; v++) {
         float *u = s->buf + v * L;
-        if (p->direct) {
-            uint8_t sel[SKI_DIRECT];
-            float sign[SKI_GROUPS][SKI_DIRECT];
-            size_t j, ng;
-            memset(s->aux, 0, p->aux_floats * sizeof(float));
-            for (j = 0; j < p->lead; j += 8 * ng) {
-                ng = ski_afjl_signs(p, j, sel, sign);
-                p->k->lead8(ski_piece(p, s, v, j * t, 8 * ng * t, u), b * L + j * t, &g, ng, p->rows, sel, sign, s->aux);
-            }
-            for (q = 0; q < p->rows; q++) {
-                p->k->wht(s->aux + q * SKI_ROW, t, 1);
-                memcpy(u + q * t, s->aux + q * SKI_ROW, t * sizeof(float));
-            }
-        } else ski_t1(p, s->x[v], u, b, s->aux);
+        if (p->direct) ski_afjl_sums(p, s, b, v, nb, late, &kept, w, sums); else ski_t1(p, s->x[v], u, b, s->aux);
+        for (q = 0; p->direct && nb > 1 && q < p->rows; q++) {
+            p->k->wht(sums + q * SKI_ROW, t, 1);
+            memcpy(u + q * t, sums + q * SKI_ROW, t * sizeof(float));
+        }
     }
     for (q = 0; q < p->rows; q++) {
-        size_t from = p->direct ? q : ski_lead(p, p->perm, q);
+        const float *from = s->buf + (p->direct ? q : ski_lead(p, p->perm, q)) * t;
+        SKI_ROLLED
+        for (i = 0; i < late / p->rows * sizeof(float); i += 64) SKI_AHEAD(s->next, (SKI_MIN(L, 16 * t) + late / p->rows * q) * sizeof(float) + i);
         ski_diag(p, b * p->L + q * t, t, s->row);
-        for (v = 0; v < nb; v++) p->k->muladd(s->acc + v * p->acc_len + q * t, s->buf + v * L + from * t, s->row, t);
+        if (p->direct && nb == 1) { p->k->wht(sums + q * SKI_ROW, t, 1); from = sums + q * SKI_ROW; }
+        for (v = 0; v < nb; v++) p->k->muladd(s->acc + v * p->acc_len + q * t, from + v * L, s->row, t);
     }
 }
 static void ski_afjl_finish(const sketch_plan *p, const float *acc, float *y) {
@@ -3288,22 +3319,21 @@ static void ski_afjl_begin_t(const sketch_plan *p, const float *y, float *z) {
     for (q = 0; q < p->rows; q++) for (c = 0; c < t && q * t + c < p->d; c++) z[q * t + p->perm[c]] = y[q * t + c] * p->c;
 }
 static void ski_afjl_t(const sketch_plan *p, ski_slot *s, const float *z, uint64_t b, float *x) {
-    size_t t = p->trailing, q, j;
+    size_t t = p->trailing, q, j, ng = SKI_MIN(p->lead / 8, 2);
     if (!p->direct) memset(x, 0, (size_t)p->L * sizeof(float));
     for (q = 0; q < p->rows; q++) {
-        float *to = p->direct ? s->aux + q * SKI_ROW : x + ski_lead(p, p->perm, q) * t;
+        float *to = p->direct ? s->aux + 512 + q * SKI_ROW : x + ski_lead(p, p->perm, q) * t;
         ski_diag(p, b * p->L + q * t, t, s->row);
         p->k->mul(to, z + q * t, s->row, t);
         if (p->direct) p->k->wht(to, t, 1);
     }
     if (p->direct) {
         ski_rng g = ski_rng_make(p->desc.seed, p->desc.algo, SKI_SIGN, 0);
-        uint8_t sel[SKI_DIRECT];
-        float sign[SKI_GROUPS][SKI_DIRECT];
-        size_t ng;
+        ski_kept kept;
+        ski_afjl_kept(p, &kept);
         for (j = 0; j < p->lead; j += 8 * ng) {
-            ng = ski_afjl_signs(p, j, sel, sign);
-            p->k->lead8_t(x + j * t, b * p->L + j * t, &g, ng, p->rows, sel, sign, s->aux);
+            ski_afjl_signs(&kept, j / 8, ng);
+            p->k->lead8_t(x + j * t, b * p->L + j * t, &g, ng, &kept, (uint32_t *)(void *)s->aux, s->aux + 512);
         }
     } else ski_t1_t(p, x, b, s->aux);
 }
@@ -5463,78 +5493,66 @@ static void SKI_FN(unfold)(float *x, const float *g, const float *const z[8]) {
         for (c = 0; c < 256; c += SKI_VW) SKI_V_STORE(x + k * SKI_WHT_LEAF + c, SKI_V_MUL(SKI_V_LOAD(z[k] + c), SKI_V_LOAD(g + (c & ~(size_t)15) * 8 + k * 16 + (c & 15))));
 }
 
-/* AFJL: transforms of length 8 across groups of 8 rows of B x (ng <= SKI_GROUPS groups; x at i0, a multiple of 8192; rows of 1024); of each group output sel[q], times
-   sign[group][q] = +-1 (exact), goes into row q of out, whose rows are SKI_ROW apart. Tiles of 64 columns: the transforms' outputs lie in L1 between the two loops, and four groups
-   share a read and a write of out. The rows that come next are fetched meanwhile: the hardware's own reading ahead stops at each page, that is at each row. */
-#define SKI_U8 \
-    const uint32_t *u_ = w + 256 * g + c0 / 512 * 16 + l; int shift_ = (int)(c0 % 512 / 16); \
-    ski_u u0 = SKI_U_SLLN(SKI_U_LOAD(u_), shift_), u1 = SKI_U_SLLN(SKI_U_LOAD(u_ + 32), shift_), u2 = SKI_U_SLLN(SKI_U_LOAD(u_ + 64), shift_), u3 = SKI_U_SLLN(SKI_U_LOAD(u_ + 96), shift_), \
-          u4 = SKI_U_SLLN(SKI_U_LOAD(u_ + 128), shift_), u5 = SKI_U_SLLN(SKI_U_LOAD(u_ + 160), shift_), u6 = SKI_U_SLLN(SKI_U_LOAD(u_ + 192), shift_), u7 = SKI_U_SLLN(SKI_U_LOAD(u_ + 224), shift_)
-static void SKI_FN(lead8)(const float *x, uint64_t i0, const ski_rng *r, size_t ng, size_t nq, const uint8_t *sel, float (*sign)[SKI_DIRECT], float *out) {
-    uint32_t w[256 * SKI_GROUPS];
-    float f[SKI_GROUPS][8][64];
-    size_t c0, c, l, q, g;
+/* AFJL: transforms of length 8 across groups of 8 rows of B x (ng = 1 or 2 groups; x at i0, a multiple of 8192; rows of 1024). What the kept rows use of them goes into their
+   sums at out straight from registers; two groups share a read and a write. first: the sums start here. w: 256 ng words. lines: how many of those at ahead are fetched for each 16 columns.
+   For each vector of x 5 operations, a load from L2 and, for 8 kept rows, a fused multiply-add and half a read and a write of a sum: 0.085 ns an element with AVX-512 where x is in L2
+   (4.2 GHz). From memory 0.13, a block's end 0.015 more, where a plain read takes 0.093: the rows, the sums and what is under way share L1's few open misses. What decides is who
+   reads ahead: lines in the order of memory, 64 KiB ahead, in short bursts of one instruction. Slower: fetching row by row, a line at a time between the loads, each other line, by
+   several instructions; 4 or 8 groups at once (rows share the sets of L1), tiles of columns for several groups, other orders of columns, outputs through a buffer (0.19), a padded copy
+   of the rows first (0.20), the next signs drawn between the columns. */
+#define SKI_LEAD8(v, x, u) \
+    v##0 = SKI_IN8(x, u, 0); v##1 = SKI_IN8(x, u, 1); v##2 = SKI_IN8(x, u, 2); v##3 = SKI_IN8(x, u, 3); v##4 = SKI_IN8(x, u, 4); v##5 = SKI_IN8(x, u, 5); v##6 = SKI_IN8(x, u, 6); v##7 = SKI_IN8(x, u, 7); \
+    SKI_BF8(v##0, v##1, v##2, v##3, v##4, v##5, v##6, v##7)
+#define SKI_IN8(x, u, k) SKI_V_XORSIGN(SKI_V_LOAD((x) + (k) * 1024), SKI_U_SLLN(SKI_U_LOAD((u) + (k) * 32), shift))
+static void SKI_FN(lead8)(const float *x, uint64_t i0, const ski_rng *r, size_t ng, const ski_kept *kept, uint32_t *w, float *out, int first, uintptr_t ahead, size_t lines) {
+    size_t c, l, i, g;
     for (g = 0; g < 2 * ng; g++) SKI_FN(words2)(w + 128 * g, r, i0 / 4096 * 2 + 2 * g);
-    for (c0 = 0; c0 < 1024; c0 += 64) {
-        for (g = 0; g < ng; g++)
-            for (l = 0; l < 16; l += SKI_VW) {
-                SKI_U8;
-                for (c = 0; c < 64; c += 16) {
-                    const float *p = x + 8192 * g + c0 + c + l;
-                    float *o = (float *)f + 512 * g + c + l;
-                    const size_t ahead = 8192 * ng + (((c0 / 64 * ng + g) * 16 + l) * 4 + c / 16 * SKI_VW) * 8;
-                    ski_v v0, v1, v2, v3, v4, v5, v6, v7;
-#define SKI_DO(k) if ((k) * 2 < SKI_VW) SKI_AHEAD(x, ahead + (k) * 16); v##k = SKI_V_XORSIGN(SKI_V_LOAD(p + (k) * 1024), u##k); u##k = SKI_U_SLL(u##k, 1);
-                    SKI_8(SKI_DO)
+    for (c = 0; c < 1024; c += 16) {
+        const int shift = (int)(c % 512 / 16);
+        SKI_ROLLED
+        for (i = 0; i < lines; i++, ahead += 64) SKI_AHEAD((const char *)ahead, 0);
+        for (l = 0; l < 16; l += SKI_VW) {
+            const uint32_t *u = w + c / 512 * 16 + l;
+            const float *p = x + c + l;
+            float *to = out + c + l;
+            ski_v a0, a1, a2, a3, a4, a5, a6, a7, b0, b1, b2, b3, b4, b5, b6, b7;
+            if (first) for (i = 0; i < kept->end[7]; i++) SKI_V_STORE(to + kept->to[i], SKI_V_SET1(0.0f));
+            SKI_LEAD8(a, p, u);
+            i = 0;
+            if (ng == 1) {
+#define SKI_DO(k) for (; i < kept->end[k]; i++) SKI_V_STORE(to + kept->to[i], SKI_V_FMA(a##k, SKI_V_SET1(kept->sign[0][i]), SKI_V_LOAD(to + kept->to[i])));
+                SKI_8(SKI_DO)
 #undef SKI_DO
-                    SKI_BF8(v0, v1, v2, v3, v4, v5, v6, v7);
-#define SKI_DO(k) SKI_V_STORE(o + (k) * 64, v##k);
-                    SKI_8(SKI_DO)
+                continue;
+            }
+            SKI_LEAD8(b, p + 8192, u + 256);
+#define SKI_DO(k) for (; i < kept->end[k]; i++) SKI_V_STORE(to + kept->to[i], SKI_V_FMA(b##k, SKI_V_SET1(kept->sign[1][i]), \
+                                                                              SKI_V_FMA(a##k, SKI_V_SET1(kept->sign[0][i]), SKI_V_LOAD(to + kept->to[i]))));
+            SKI_8(SKI_DO)
 #undef SKI_DO
-                }
-            }
-        for (q = 0; q < nq; q++)
-            for (c = 0; c < 64; c += 4 * SKI_VW) {
-                float *o = out + q * SKI_ROW + c0 + c;
-                ski_v v0 = SKI_V_LOAD(o), v1 = SKI_V_LOAD(o + SKI_VW), v2 = SKI_V_LOAD(o + 2 * SKI_VW), v3 = SKI_V_LOAD(o + 3 * SKI_VW);
-                for (g = 0; g < ng; g++) {
-                    const float *a = f[g][sel[q]] + c;
-                    ski_v s = SKI_V_SET1(sign[g][q]);
-                    v0 = SKI_V_FMA(SKI_V_LOAD(a), s, v0); v1 = SKI_V_FMA(SKI_V_LOAD(a + SKI_VW), s, v1);
-                    v2 = SKI_V_FMA(SKI_V_LOAD(a + 2 * SKI_VW), s, v2); v3 = SKI_V_FMA(SKI_V_LOAD(a + 3 * SKI_VW), s, v3);
-                }
-                SKI_V_STORE(o, v0); SKI_V_STORE(o + SKI_VW, v1); SKI_V_STORE(o + 2 * SKI_VW, v2); SKI_V_STORE(o + 3 * SKI_VW, v3);
-            }
+        }
     }
 }
-static void SKI_FN(lead8_t)(float *x, uint64_t i0, const ski_rng *r, size_t ng, size_t nq, const uint8_t *sel, float (*sign)[SKI_DIRECT], const float *in) {
-    uint32_t w[256 * SKI_GROUPS];
-    float f[8][64];
-    size_t c0, c, l, q, g;
+#undef SKI_IN8
+#undef SKI_LEAD8
+static void SKI_FN(lead8_t)(float *x, uint64_t i0, const ski_rng *r, size_t ng, const ski_kept *kept, uint32_t *w, const float *in) {
+    size_t c, l, i, g;
     for (g = 0; g < 2 * ng; g++) SKI_FN(words2)(w + 128 * g, r, i0 / 4096 * 2 + 2 * g);
     for (g = 0; g < ng; g++)
-        for (c0 = 0; c0 < 1024; c0 += 64) {
-            memset(f, 0, sizeof f);
-            for (q = 0; q < nq; q++) {
-                ski_v s = SKI_V_SET1(sign[g][q]);
-                const float *a = in + q * SKI_ROW + c0;
-                float *to = f[sel[q]];
-                for (c = 0; c < 64; c += SKI_VW) SKI_V_STORE(to + c, SKI_V_FMA(SKI_V_LOAD(a + c), s, SKI_V_LOAD(to + c)));
-            }
+        for (c = 0; c < 1024; c += 16) {
+            const int shift = (int)(c % 512 / 16);
             for (l = 0; l < 16; l += SKI_VW) {
-                SKI_U8;
-                for (c = 0; c < 64; c += 16) {
-                    const float *p = (const float *)f + c + l;
-                    float *o = x + 8192 * g + c0 + c + l;
-                    ski_v v0, v1, v2, v3, v4, v5, v6, v7;
-#define SKI_DO(k) v##k = SKI_V_LOAD(p + (k) * 64);
-                    SKI_8(SKI_DO)
+                const uint32_t *u = w + 256 * g + c / 512 * 16 + l;
+                float *p = x + 8192 * g + c + l;
+                ski_v v0, v1, v2, v3, v4, v5, v6, v7;
+                i = 0;
+#define SKI_DO(k) for (v##k = SKI_V_SET1(0.0f); i < kept->end[k]; i++) v##k = SKI_V_FMA(SKI_V_LOAD(in + kept->to[i] + c + l), SKI_V_SET1(kept->sign[g][i]), v##k);
+                SKI_8(SKI_DO)
 #undef SKI_DO
-                    SKI_BF8(v0, v1, v2, v3, v4, v5, v6, v7);
-#define SKI_DO(k) SKI_V_STORE(o + (k) * 1024, SKI_V_XORSIGN(v##k, u##k)); u##k = SKI_U_SLL(u##k, 1);
-                    SKI_8(SKI_DO)
+                SKI_BF8(v0, v1, v2, v3, v4, v5, v6, v7);
+#define SKI_DO(k) SKI_V_STORE(p + (k) * 1024, SKI_V_XORSIGN(v##k, SKI_U_SLLN(SKI_U_LOAD(u + (k) * 32), shift)));
+                SKI_8(SKI_DO)
 #undef SKI_DO
-                }
             }
         }
 }
@@ -6181,7 +6199,6 @@ static const ski_kernels SKI_FN(kernels) = {
 #undef SKI_BF16
 #undef SKI_WTILE
 #undef SKI_8
-#undef SKI_U8
 #undef SKI_IN
 #undef SKI_RADIX_LOG2
 #undef SKI_LANES

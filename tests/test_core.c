@@ -690,6 +690,45 @@ static void nesting_group(void) {
     }
 }
 
+/* few kept rows are signed sums of the block's rows, many come out of the whole transform: the same operator. A block alone and followed by others, in a batch, with other types. */
+static void kept_rows_group(void) {
+    static const struct { size_t block, n, d, small[3]; } c[] = {
+        { 8192, 3 * 8192 + 5, 8192, { 4096, 1025, 1 } },        { 16384, 2 * 16384, 16384, { 8192, 3000, 1024 } },
+        { 1 << 17, 2 * 131072 + 9, 1 << 17, { 65536, 8192, 700 } }, { 1 << 18, 1 << 18, 65 * 1024 + 65536, { 65536, 9000, 1024 } },
+    };
+    test_begin("core: AFJL by signed sums of rows and by the whole transform");
+    for (size_t k = 0; k < LEN(c); k++) {
+        size_t n = c[k].n, D = c[k].d;
+        float *x = random_floats(2 * n, 2), *y = floats(D), *z = floats(2 * D), *back = floats(n);
+        sketch_desc q = sketch_desc_make(SKETCH_AFJL, n, D, 12); ctx e;
+        q.block = c[k].block; q.isa = env_isa;
+        if (open_ctx(&e, &q, 1)) CHECK_OK(sketch_apply(e.p, x, SKETCH_F32, y, e.w));
+        close_ctx(&e);
+        for (size_t i = 0; i < 3; i++) {
+            size_t d = c[k].small[i];
+            double f = sqrt((double)D / (double)d), worst = 0, a = 0, b = 0;
+            q.d = d;
+            if (open_ctx(&e, &q, 2)) {
+                CHECK_OK(sketch_apply(e.p, x, SKETCH_F32, z, e.w));
+                for (size_t j = 0; j < d; j++) worst = fmax(worst, fabs(z[j] - f * y[j]));
+                CHECK_MSG(worst <= 16 * U * e.i.scale * norm(x, n), "block %zu, d %zu of %zu: %g", (size_t)c[k].block, d, D, worst);
+                CHECK_OK(sketch_apply_t(e.p, z, back, SKETCH_F32, e.w));                   /* <S x, S x> = <x, S^T S x> */
+                for (size_t j = 0; j < d; j++) a += (double)z[j] * z[j];
+                for (size_t j = 0; j < n; j++) b += (double)x[j] * back[j];
+                CHECK_MSG(fabs(a - b) <= 1e-4 * a, "block %zu, d %zu: adjoint, %g and %g", (size_t)c[k].block, d, a, b);
+                memcpy(y, z, d * sizeof *y);
+                CHECK_OK(sketch_apply_batch(e.p, x, SKETCH_F32, 2, 0, z, 0, e.w));
+                SAME(y, z, d, "block %zu, d %zu: batch", (size_t)c[k].block, d);
+            }
+            close_ctx(&e);
+            q.d = D;
+            if (open_ctx(&e, &q, 1)) CHECK_OK(sketch_apply(e.p, x, SKETCH_F32, y, e.w));
+            close_ctx(&e);
+        }
+        free(x); free(y); free(z); free(back);
+    }
+}
+
 /* CountSketch of 51 coordinates without a collision: y holds every x_i, and x = S^T y every y, exactly, up to a known sign. So conversions are seen alone. */
 enum { TN = 51, TD = 4096 };
 static int transparent(ctx *c, sketch_isa isa, int check, size_t row[TN], float sign[TN]) {
@@ -717,7 +756,7 @@ static int transparent(ctx *c, sketch_isa isa, int check, size_t row[TN], float 
 }
 /* whole blocks of half types go piece by piece: the bits of the same numbers in f32 */
 static void pieces_group(void) {
-    static const struct { sketch_algo algo; size_t n, d; } big[] = { { SKETCH_AFFD, 5 * 32768 + 9, 700 }, { SKETCH_AFJL, 2 * 131072 + 9, 3000 }, { SKETCH_QK, 1 << 21, 512 }, { SKETCH_SJLT, 5 * 32768 + 9, 300 } };
+    static const struct { sketch_algo algo; size_t n, d; } big[] = { { SKETCH_AFFD, 5 * 32768 + 9, 700 }, { SKETCH_AFJL, 2 * 131072 + 9, 3000 }, { SKETCH_AFJL, 2 * 131072 + 9, 9000 }, { SKETCH_QK, 1 << 21, 512 }, { SKETCH_SJLT, 5 * 32768 + 9, 300 } };
     test_begin("core: half types piece by piece, over many pieces: the bits of f32");
     for (size_t k = 0; k < LEN(big); k++) {
         sketch_desc q = sketch_desc_make(big[k].algo, big[k].n, big[k].d, 5);
@@ -1264,7 +1303,7 @@ void test_core(void) {
     if (test_wants("cuts")) cuts_group();
     if (test_wants("adjoint")) adjoint_group();
     if (test_wants("spread")) spread_group();
-    if (test_wants("nesting")) nesting_group();
+    if (test_wants("nesting")) { nesting_group(); kept_rows_group(); }
     if (test_wants("dtype")) { dtype_group(); pieces_group(); any_type_group(); }
     if (test_wants("threads")) threads_group();
     if (test_wants("products")) products_group();
