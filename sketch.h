@@ -2339,6 +2339,7 @@ typedef struct ski_kernels {
                                                                   ahead of writes. Meanwhile n/16 lines from ahead on, step bytes apart, are fetched; NULL: none */
     void (*fold)(const float *x, const float *g, float *const acc[8]);           /* the last three levels of a block of 2^15, times g, added up */
     void (*unfold)(float *x, const float *g, const float *const z[8]);
+    void (*bh_last)(const float *x, float *out, size_t gap, int streamed, uint64_t i0, const ski_rng *r, uint32_t *w);
     void (*normals_of)(float *out, const uint16_t *h, size_t n);                 /* the normals of these 16-bit numbers */
     void (*lead8)(const float *x, uint64_t i0, const ski_rng *r, size_t ng, const ski_kept *kept, uint32_t *w, float *out, int first, uintptr_t ahead, size_t lines);   /* rows of 1024 into AFJL's kept rows */
     void (*lead8_t)(float *x, uint64_t i0, const ski_rng *r, size_t ng, const ski_kept *kept, uint32_t *w, const float *in);
@@ -3235,13 +3236,21 @@ static void ski_affd_begin_t(const sketch_plan *p, ski_slot *s, const float *y, 
 }
 static void ski_affd_t(const sketch_plan *p, ski_slot *s, const float *z, uint64_t b, float *x) {
     size_t t = p->trailing, j, k, targets = p->acc_len / p->acc_row;
-    for (j = 0; p->folds && j < (size_t)p->L / SKI_FOLD; j++) {
-        const float *from[8];
-        ski_fold_diag(p, b, j, s->row);
-        for (k = 0; k < 8; k++) from[k] = z + ski_lead(p, p->inv, 4 * k + j / 4) % targets * t + j % 4 * 256;
-        p->k->unfold(x + j / 4 * t + j % 4 * 256, s->row, from);
+    if (p->folds) {                              /* in the work's buffer, from there to x in one pass */
+        const ski_rng g = ski_rng_make(p->desc.seed, p->desc.algo, SKI_SIGN, 0);
+        const int here = x == s->buf;
+        for (j = 0; j < (size_t)p->L / SKI_FOLD; j++) {
+            const float *from[8];
+            ski_fold_diag(p, b, j, s->row);
+            for (k = 0; k < 8; k++) from[k] = z + ski_lead(p, p->inv, 4 * k + j / 4) % targets * t + j % 4 * 256;
+            p->k->unfold(s->buf + j / 4 * t + j % 4 * 256, s->row, from);
+        }
+        for (k = 0; k < 8; k++) p->k->wht(s->buf + k * SKI_PART, SKI_WHT_LEAF, 1);
+        p->k->bh_last(s->buf, x, here ? SKI_PART : SKI_WHT_LEAF, !here && p->desc.n >= SKI_WHT_FAR / 8, b * p->L, &g, (uint32_t *)(void *)s->row);
+        for (k = 1; here && k < 8; k++) memmove(x + k * SKI_WHT_LEAF, x + k * SKI_PART, SKI_WHT_LEAF * sizeof(float));
+        return;
     }
-    for (j = 0; !p->folds && j < p->lead; j++) {
+    for (j = 0; j < p->lead; j++) {
         size_t from = p->desc.precond ? j : ski_lead(p, p->inv, j) % targets;
         p->k->mul(x + j * t, z + from * t, ski_diag_row(p, s, b, j), t);
     }
@@ -5063,6 +5072,11 @@ typedef const float *SKI_FN(tab);
 #  define SKI_U_SLLN(a, n)     ((a) << (n))
 #endif
 
+#if SKI_VW > 1
+#  define SKI_U_TWICE(u) SKI_U_ADD(u, u)         /* a shift by 1 on any port */
+#else
+#  define SKI_U_TWICE(u) ((u) << 1)
+#endif
 #if SKI_VW > 1 && defined(SKI_HAS_X86)
 #  define SKI_FENCE() _mm_sfence()              /* streamed stores are seen before what follows */
 #  define SKI_PIN(v) __asm__("" : "+v"(v))      /* stay in a register: gcc would load twice, once for a + b and once for a - b, or a table at each use */
@@ -5347,7 +5361,7 @@ static void SKI_FN(wht_lanes)(float *x, size_t n) {          /* the levels insid
    whose top bit is the sign of the next 16 coordinates. */
 #if SKI_VW == 16
 #  define SKI_WTILE 256
-#  define SKI_IN(v, k) do { v = SKI_V_LOAD(x + (k) * 16); if (u) { v = SKI_V_XORSIGN(v, u0); u0 = SKI_U_ADD(u0, u0); } SKI_LANES(v); } while (0)
+#  define SKI_IN(v, k) do { v = SKI_V_LOAD(x + (k) * 16); if (u) { v = SKI_V_XORSIGN(v, u0); u0 = SKI_U_TWICE(u0); } SKI_LANES(v); } while (0)
 SKI_ALWAYS void SKI_FN(wht_tile)(const float *x, float *out, uint32_t *u) {
     ski_v v0, v1, v2, v3, v4, v5, v6, v7, v8, v9, va, vb, vc, vd, ve, vf;
     ski_u u0 = SKI_U_SET1(0);
@@ -5364,7 +5378,7 @@ SKI_ALWAYS void SKI_FN(wht_tile)(const float *x, float *out, uint32_t *u) {
 #else
 #  define SKI_WTILE 64
 #  define SKI_IN(v, w, k) do { v = SKI_V_LOAD(x + (k) * 8); w = SKI_V_LOAD(x + (k) * 8 + 8); \
-        if (u) { v = SKI_V_XORSIGN(v, u0); w = SKI_V_XORSIGN(w, u1); u0 = SKI_U_ADD(u0, u0); u1 = SKI_U_ADD(u1, u1); } SKI_LANES(v); SKI_LANES(w); } while (0)
+        if (u) { v = SKI_V_XORSIGN(v, u0); w = SKI_V_XORSIGN(w, u1); u0 = SKI_U_TWICE(u0); u1 = SKI_U_TWICE(u1); } SKI_LANES(v); SKI_LANES(w); } while (0)
 SKI_ALWAYS void SKI_FN(wht_tile)(const float *x, float *out, uint32_t *u) {
     ski_v v0, v1, v2, v3, v4, v5, v6, v7;
     ski_u u0 = SKI_U_SET1(0), u1 = u0;
@@ -5486,11 +5500,43 @@ static void SKI_FN(fold)(const float *x, const float *g, float *const acc[8]) {
     }
 #undef SKI_TO
 }
-/* G times the rows of z, into 8 rows of x SKI_WHT_LEAF apart: what fold undoes, without the levels. */
+/* The adjoint: G times rows of z, into 8 parts; and, after transforms of the parts, their last three levels and the signs of B, into rows gap apart. Past the caches where x is long: an
+   ordinary store to a line that is not there reads it first. */
 static void SKI_FN(unfold)(float *x, const float *g, const float *const z[8]) {
     size_t k, c;
     for (k = 0; k < 8; k++)
-        for (c = 0; c < 256; c += SKI_VW) SKI_V_STORE(x + k * SKI_WHT_LEAF + c, SKI_V_MUL(SKI_V_LOAD(z[k] + c), SKI_V_LOAD(g + (c & ~(size_t)15) * 8 + k * 16 + (c & 15))));
+        for (c = 0; c < 256; c += SKI_VW) SKI_V_STORE(x + k * SKI_PART + c, SKI_V_MUL(SKI_V_LOAD(z[k] + c), SKI_V_LOAD(g + (c & ~(size_t)15) * 8 + k * 16 + (c & 15))));
+}
+static void SKI_FN(bh_last)(const float *x, float *out, size_t gap, int streamed, uint64_t i0, const ski_rng *r, uint32_t *w) {      /* w: room for 1024 */
+    size_t c0, c, l, k;
+    SKI_MINUS;
+    for (k = 0; k < 8; k++) SKI_FN(words2)(w + 128 * k, r, i0 / 4096 * 2 + 2 * k);
+    streamed = streamed && (uintptr_t)out % 64 == 0;
+    for (c0 = 0; c0 < SKI_WHT_LEAF; c0 += 512)
+        for (l = 0; l < 16; l += SKI_VW) {
+#define SKI_DO(k) ski_u u##k = SKI_U_LOAD(w + 128 * (k) + c0 / 32 + l);
+            SKI_8(SKI_DO)
+#undef SKI_DO
+            for (c = c0 + l; c < c0 + 512; c += 16) {
+                const float *p = x + c;
+                float *o = out + c;
+                ski_v v0, v1, v2, v3, v4, v5, v6, v7;
+#define SKI_DO(k) v##k = SKI_V_LOAD(p + (k) * SKI_PART); SKI_PIN(v##k);
+                SKI_8(SKI_DO)
+#undef SKI_DO
+                SKI_R8(SKI_BM, v0, v1, v2, v3, v4, v5, v6, v7);
+#define SKI_DO(k) v##k = SKI_V_XORSIGN(v##k, u##k); u##k = SKI_U_TWICE(u##k);
+                SKI_8(SKI_DO)
+#undef SKI_DO
+#define SKI_DO(k) SKI_V_STREAM(o + (k) * gap, v##k);
+                if (streamed) { SKI_8(SKI_DO) }
+#undef SKI_DO
+#define SKI_DO(k) SKI_V_STORE(o + (k) * gap, v##k);
+                else { SKI_8(SKI_DO) }
+#undef SKI_DO
+            }
+        }
+    if (streamed) SKI_FENCE();
 }
 
 /* AFJL: transforms of length 8 across groups of 8 rows of B x (ng = 1 or 2 groups; x at i0, a multiple of 8192; rows of 1024). What the kept rows use of them goes into their
@@ -6136,7 +6182,7 @@ static void SKI_FN(gemv_t)(const float *v, size_t m, size_t d, size_t n, const d
 }
 
 static const ski_kernels SKI_FN(kernels) = {
-    SKI_ISA, SKI_FN(words), SKI_FN(signs), SKI_FN(normals), SKI_FN(wht), SKI_FN(wht_top), SKI_FN(hb), SKI_FN(fold), SKI_FN(unfold), SKI_FN(normals_of), SKI_FN(lead8), SKI_FN(lead8_t), SKI_FN(muladd), SKI_FN(mul), SKI_FN(axpy), SKI_FN(add), SKI_FN(scale),
+    SKI_ISA, SKI_FN(words), SKI_FN(signs), SKI_FN(normals), SKI_FN(wht), SKI_FN(wht_top), SKI_FN(hb), SKI_FN(fold), SKI_FN(unfold), SKI_FN(bh_last), SKI_FN(normals_of), SKI_FN(lead8), SKI_FN(lead8_t), SKI_FN(muladd), SKI_FN(mul), SKI_FN(axpy), SKI_FN(add), SKI_FN(scale),
     SKI_FN(load), SKI_FN(gemm), SKI_FN(thin_pack), SKI_FN(thin), SKI_FN(hartley), SKI_FN(dense), SKI_FN(dense_t), SKI_FN(sjlt), SKI_FN(sjlt_t), SKI_FN(dot), SKI_FN(gemm_nt), SKI_FN(gemv), SKI_FN(gemv_t)
 };
 
@@ -6191,6 +6237,7 @@ static const ski_kernels SKI_FN(kernels) = {
 #undef SKI_D_FMA
 #undef SKI_D_SUM
 #undef SKI_PIN
+#undef SKI_U_TWICE
 #undef SKI_FENCE
 #undef SKI_ROUND
 #undef SKI_BF
