@@ -2349,7 +2349,7 @@ typedef struct ski_kernels {
     void (*add)(float *acc, const float *a, size_t n);
     void (*scale)(float *out, const float *a, float s, size_t n);
     void (*load)(float *out, const void *x, uint64_t first, sketch_dtype t, size_t n);   /* to f32 */
-    void (*gemm)(size_t m, size_t n, size_t k, const float *a, size_t lda, const float *b, size_t ldb, float *c, size_t ldc); /* C += A B */
+    void (*gemm)(size_t m, size_t n, size_t k, const float *a, size_t lda, const float *b, size_t ldb, float *c, size_t ldc); /* C = A B */
     void (*thin_pack)(float *q, size_t k, size_t w);                             /* q has room for an even number of rows */
     void (*thin)(size_t m, size_t w, size_t k, const void *x, sketch_dtype type, const float *b, float *u, float *stage);
     void (*hartley)(float *tile, size_t b, size_t w, const float *cs);           /* columns of tile[b][w], rows bit-reversed before */
@@ -3123,7 +3123,6 @@ static void ski_kron(const sketch_plan *p, float *x, const float *mats, int tran
             }
             if (mats) {
                 out = aux + b * SKI_KRON_TILE;
-                memset(out, 0, b * SKI_KRON_TILE * sizeof(float));
                 p->k->gemm(b, SKI_KRON_TILE, b, m, b, aux, SKI_KRON_TILE, out, SKI_KRON_TILE);
             } else p->k->hartley(aux, b, SKI_KRON_TILE, p->table);
             for (i = 0; i < b; i++) for (j = 0; j < w; j++) x[base[j] + i * inner] = out[i * SKI_KRON_TILE + j];
@@ -3360,7 +3359,6 @@ static const float *ski_qk_table(const sketch_plan *p, int which) {      /* 0: Q
 static void ski_qk(const sketch_plan *p, ski_slot *s, uint64_t b) {
     size_t w = p->r3p, i, m = p->r[1] * w;
     float *u = s->aux, *v = u + p->b[1] * w;
-    memset(u, 0, (p->b[1] + p->r[1]) * w * sizeof(float));
     p->k->thin(p->b[1], w, p->b[2], s->x[0] ? (const void *)s->x[0] : s->raw[0], s->x[0] ? SKETCH_F32 : s->raw_type, ski_qk_table(p, 4), u, v + m);
     p->k->gemm(p->r[1], w, p->b[1], ski_qk_table(p, 1), p->b[1], u, w, v, w);
     for (i = 0; i < p->r[0]; i++) p->k->axpy(s->acc + i * m, v, ski_qk_table(p, 0)[i * p->b[0] + (size_t)b], m);
@@ -3377,10 +3375,9 @@ static void ski_qk_begin_t(const sketch_plan *p, const float *y, float *z) {
 static void ski_qk_t(const sketch_plan *p, ski_slot *s, const float *z, uint64_t b, float *x) {
     size_t w = p->r3p, i, m = p->r[1] * w;
     float *u = s->aux, *v = u + p->b[1] * w;
-    memset(u, 0, (p->b[1] + p->r[1]) * w * sizeof(float));
+    memset(v, 0, m * sizeof(float));
     for (i = 0; i < p->r[0]; i++) p->k->axpy(v, z + i * m, ski_qk_table(p, 0)[i * p->b[0] + (size_t)b], m);
     p->k->gemm(p->b[1], w, p->r[1], ski_qk_table(p, 2), p->r[1], v, w, u, w);
-    memset(x, 0, (size_t)p->L * sizeof(float));
     p->k->gemm(p->b[1], p->b[2], p->r[2], u, w, ski_qk_table(p, 3), p->b[2], x, p->b[2]);
 }
 
@@ -5641,7 +5638,7 @@ static void SKI_FN(load)(float *out, const void *x, uint64_t first, sketch_dtype
     }
 }
 
-/* C[m,n] += A[m,k] B[k,n], row-major: 4 x 2 vectors of C in registers, enough chains to hide the latency of FMA. */
+/* C[m,n] = A[m,k] B[k,n], row-major: 4 x 2 vectors of C in registers, enough chains to hide the latency of FMA. */
 static void SKI_FN(gemm)(size_t m, size_t n, size_t k, const float *a, size_t lda, const float *b, size_t ldb, float *c, size_t ldc) {
     size_t i, j, l;
     for (i = 0; i < m; i += 4) {
@@ -5659,10 +5656,10 @@ static void SKI_FN(gemm)(size_t m, size_t n, size_t k, const float *a, size_t ld
                 t = SKI_V_SET1(a2[l]); s20 = SKI_V_FMA(t, b0, s20); s21 = SKI_V_FMA(t, b1, s21);
                 t = SKI_V_SET1(a3[l]); s30 = SKI_V_FMA(t, b0, s30); s31 = SKI_V_FMA(t, b1, s31);
             }
-            SKI_V_STORE(c0 + j, SKI_V_ADD(SKI_V_LOAD(c0 + j), s00)); SKI_V_STORE(c0 + j + SKI_VW, SKI_V_ADD(SKI_V_LOAD(c0 + j + SKI_VW), s01));
-            if (mr > 1) { SKI_V_STORE(c1 + j, SKI_V_ADD(SKI_V_LOAD(c1 + j), s10)); SKI_V_STORE(c1 + j + SKI_VW, SKI_V_ADD(SKI_V_LOAD(c1 + j + SKI_VW), s11)); }
-            if (mr > 2) { SKI_V_STORE(c2 + j, SKI_V_ADD(SKI_V_LOAD(c2 + j), s20)); SKI_V_STORE(c2 + j + SKI_VW, SKI_V_ADD(SKI_V_LOAD(c2 + j + SKI_VW), s21)); }
-            if (mr > 3) { SKI_V_STORE(c3 + j, SKI_V_ADD(SKI_V_LOAD(c3 + j), s30)); SKI_V_STORE(c3 + j + SKI_VW, SKI_V_ADD(SKI_V_LOAD(c3 + j + SKI_VW), s31)); }
+            SKI_V_STORE(c0 + j, s00); SKI_V_STORE(c0 + j + SKI_VW, s01);
+            if (mr > 1) { SKI_V_STORE(c1 + j, s10); SKI_V_STORE(c1 + j + SKI_VW, s11); }
+            if (mr > 2) { SKI_V_STORE(c2 + j, s20); SKI_V_STORE(c2 + j + SKI_VW, s21); }
+            if (mr > 3) { SKI_V_STORE(c3 + j, s30); SKI_V_STORE(c3 + j + SKI_VW, s31); }
         }
         for (; j + SKI_VW <= n; j += SKI_VW) {
             ski_v s0 = SKI_V_SET1(0.0f), s1 = s0, s2 = s0, s3 = s0, r0 = s0, r1 = s0, r2 = s0, r3 = s0;
@@ -5680,23 +5677,23 @@ static void SKI_FN(gemm)(size_t m, size_t n, size_t k, const float *a, size_t ld
                 s2 = SKI_V_FMA(SKI_V_SET1(a2[l]), t, s2); s3 = SKI_V_FMA(SKI_V_SET1(a3[l]), t, s3);
             }
             s0 = SKI_V_ADD(s0, r0); s1 = SKI_V_ADD(s1, r1); s2 = SKI_V_ADD(s2, r2); s3 = SKI_V_ADD(s3, r3);
-            SKI_V_STORE(c0 + j, SKI_V_ADD(SKI_V_LOAD(c0 + j), s0));
-            if (mr > 1) SKI_V_STORE(c1 + j, SKI_V_ADD(SKI_V_LOAD(c1 + j), s1));
-            if (mr > 2) SKI_V_STORE(c2 + j, SKI_V_ADD(SKI_V_LOAD(c2 + j), s2));
-            if (mr > 3) SKI_V_STORE(c3 + j, SKI_V_ADD(SKI_V_LOAD(c3 + j), s3));
+            SKI_V_STORE(c0 + j, s0);
+            if (mr > 1) SKI_V_STORE(c1 + j, s1);
+            if (mr > 2) SKI_V_STORE(c2 + j, s2);
+            if (mr > 3) SKI_V_STORE(c3 + j, s3);
         }
         for (; j < n; j++) {
             float s0 = 0, s1 = 0, s2 = 0, s3 = 0;
             for (l = 0; l < k; l++) { float t = b[l * ldb + j]; s0 += a0[l] * t; s1 += a1[l] * t; s2 += a2[l] * t; s3 += a3[l] * t; }
-            c0[j] += s0;
-            if (mr > 1) c1[j] += s1;
-            if (mr > 2) c2[j] += s2;
-            if (mr > 3) c3[j] += s3;
+            c0[j] = s0;
+            if (mr > 1) c1[j] = s1;
+            if (mr > 2) c2[j] = s2;
+            if (mr > 3) c3[j] = s3;
         }
     }
 }
 
-/* QK's first product: u[m,w] += X Q, X[m,k] as it lies, of any type, Q[k,w] as thin_pack leaves it. One vector a row (w = 16 = SKI_VW): a product needs a broadcast, and loads,
+/* QK's first product: u[m,w] = X Q, X[m,k] as it lies, of any type, Q[k,w] as thin_pack leaves it. One vector a row (w = 16 = SKI_VW): a product needs a broadcast, and loads,
    two a cycle, would be the bottleneck, so Q's rows lie two by two, even and odd columns apart, and one broadcast of two of X serves two products: lanes hold the
    sums over even and over odd l, as gemm has them. Eight rows by tiles of 32 columns; half types become floats in a tile.
    Zen 5, cycles an element: multiply-adds alone 0.50, this product in L2 0.52 (half types 0.54), all of QK from memory 0.66, where a plain read takes 0.49. Not better: one
@@ -5780,12 +5777,11 @@ static void SKI_FN(thin)(size_t m, size_t w, size_t k, const void *x, sketch_dty
             }
 #if SKI_VW == 16
 #define SKI_DO(q) if (q < n) { \
-                float *o = u + (i + q) * 16, e[16]; \
-                SKI_U_STORE(e, SKI_Q_PAIR(SKI_U_BITS(SKI_V_HAD(s##q, 1)), SKI_U_BITS(SKI_V_HAD(r##q, 1)))); SKI_V_STORE(o, SKI_V_ADD(SKI_V_LOAD(o), SKI_V_LOAD(e))); }
+                SKI_U_STORE(u + (i + q) * 16, SKI_Q_PAIR(SKI_U_BITS(SKI_V_HAD(s##q, 1)), SKI_U_BITS(SKI_V_HAD(r##q, 1)))); }
 #else
 #define SKI_DO(q) if (q < n) { \
                 float *o = u + (i + q) * 16; \
-                SKI_V_STORE(o, SKI_V_ADD(SKI_V_LOAD(o), s##q)); SKI_V_STORE(o + 8, SKI_V_ADD(SKI_V_LOAD(o + 8), r##q)); }
+                SKI_V_STORE(o, s##q); SKI_V_STORE(o + 8, r##q); }
 #endif
             SKI_NR(SKI_DO)
 #undef SKI_DO
