@@ -2335,8 +2335,8 @@ typedef struct ski_kernels {
     void (*normals)(float *out, uint64_t i0, size_t n, size_t gap, const ski_rng *r);        /* out[j] = Normal(i0+j) */
     void (*wht)(float *x, size_t n, size_t h0);                                   /* the levels of stride h0 and up: 1, all; min(n, SKI_WHT_LEAF), what is left when those parts are done */
     void (*wht_top)(float *x, size_t rows, size_t h, size_t c0, size_t c1);      /* the levels of stride h and up of rows = 8 or 64 rows of h, columns c0 .. c1 (multiples of 128) */
-    void (*hb)(const float *x, float *out, uint64_t i0, size_t n, const ski_rng *r, const char *ahead, size_t step);   /* out = H B x, n <= SKI_WHT_LEAF, i0 a multiple of n; out may be x, or overlap it from below: reads are
-                                                                  ahead of writes. Meanwhile n/16 lines from ahead on, step bytes apart, are fetched; NULL: none */
+    void (*hb)(const void *x, sketch_dtype type, float *out, uint64_t i0, size_t n, const ski_rng *r, uintptr_t ahead, size_t step);   /* out = H B x, x not f64, n <= SKI_WHT_LEAF, i0 a multiple of n; out may be x, or overlap it from below: reads are
+                                                                  ahead of writes. Meanwhile n/16 times step bytes at ahead are fetched (a multiple of 32); 0: none */
     void (*fold)(const float *x, const float *g, float *const acc[8]);           /* the last three levels of a block of 2^15, times g, added up */
     void (*unfold)(float *x, const float *g, const float *const z[8]);
     void (*bh_last)(const float *x, float *out, size_t gap, int streamed, uint64_t i0, const ski_rng *r, uint32_t *w);
@@ -3152,7 +3152,7 @@ static void ski_signs(const sketch_plan *p, const float *x, float *out, uint64_t
 static void ski_hb(const sketch_plan *p, const float *x, float *out, uint64_t b) {      /* H B x: signs and the low levels while a part is in L1 */
     ski_rng g = ski_rng_make(p->desc.seed, p->desc.algo, SKI_SIGN, 0);
     size_t L = (size_t)p->L, part = SKI_MIN(L, SKI_WHT_LEAF), i;
-    for (i = 0; i < L; i += part) p->k->hb(x + i, out + i, b * p->L + i, part, &g, (const char *)(x + i) + 8192, 64);
+    for (i = 0; i < L; i += part) p->k->hb(x + i, SKETCH_F32, out + i, b * p->L + i, part, &g, (uintptr_t)(x + i) + 8192, 64);
     p->k->wht(out, L, part);
 }
 static void ski_t1(const sketch_plan *p, const float *x, float *out, uint64_t b, float *aux) {     /* T1 x, with B */
@@ -3193,7 +3193,9 @@ static void ski_affd(const sketch_plan *p, ski_slot *s, uint64_t b, size_t nb) {
             const size_t size = v + 1 == nb ? s->next_size : s->x[v + 1] ? sizeof(float) : ski_size(s->raw_type);
             for (k = 0; k < 8; k++) {
                 float *out = s->buf + k * SKI_PART;
-                p->k->hb(ski_piece(p, s, v, k * SKI_WHT_LEAF, SKI_WHT_LEAF, out), out, b * L + k * SKI_WHT_LEAF, SKI_WHT_LEAF, &g, next ? next + k * SKI_WHT_LEAF * size : NULL, 16 * size);
+                const int half = !s->x[v] && s->raw_type != SKETCH_F64;
+                const void *x = half ? (const void *)(s->raw[v] + k * SKI_WHT_LEAF * 2) : (const void *)ski_piece(p, s, v, k * SKI_WHT_LEAF, SKI_WHT_LEAF, out);
+                p->k->hb(x, half ? s->raw_type : SKETCH_F32, out, b * L + k * SKI_WHT_LEAF, SKI_WHT_LEAF, &g, next ? (uintptr_t)(next + k * SKI_WHT_LEAF * size) : 0, 16 * size);
             }
             for (q = 0; q < L / SKI_FOLD; q++) {
                 const size_t c = q % 4 * 256;
@@ -5254,6 +5256,26 @@ static void SKI_FN(normals_of)(float *out, const uint16_t *h, size_t n) {
 }
 #undef SKI_NORMAL_VW
 
+#define SKI_EACH(vec, one) do { size_t i = 0; for (; i + SKI_VW <= n; i += SKI_VW) { vec; } for (; i < n; i++) { one; } } while (0)
+/* half types: the next piece (ski_piece) is fetched while this one is converted and worked on */
+static void SKI_FN(load)(float *out, const void *x, uint64_t first, sketch_dtype t, size_t n) {
+    switch (t) {
+    case SKETCH_F32: memcpy(out, (const float *)x + first, n * sizeof(float)); break;
+    case SKETCH_BF16: {
+        const uint16_t *p = (const uint16_t *)x + first;
+        SKI_EACH(if (i % 32 == 0) SKI_AHEAD(p, i + 4096); SKI_V_STORE(out + i, SKI_V_LOAD_BF16(p + i)), out[i] = ski_f32_of_bits((uint32_t)p[i] << 16));
+        break; }
+    case SKETCH_F16: {
+        const uint16_t *p = (const uint16_t *)x + first;
+        SKI_EACH(if (i % 32 == 0) SKI_AHEAD(p, i + 4096); SKI_V_STORE(out + i, SKI_V_LOAD_F16(p + i)), out[i] = ski_f32_of_f16(p[i]));
+        break; }
+    case SKETCH_F64: {
+        const double *p = (const double *)x + first;
+        SKI_EACH(SKI_V_STORE(out + i, SKI_V_LOAD_F64(p + i)), out[i] = (float)p[i]);
+        break; }
+    }
+}
+
 /* Walsh-Hadamard. The order of levels is fixed: stride 1, 2, 4, ... so every schedule gives the same bits. Tiles of 16 (8) vectors do the levels inside a
    vector and between vectors in registers; higher strides go by radix 16 (8 where there are 16 registers) columns; above SKI_WHT_LEAF
    floats the recursion transforms the parts first, so each part crosses each cache level once. */
@@ -5310,7 +5332,7 @@ static void SKI_FN(wht_pass8)(const float *x, float *out, size_t c0, size_t c1, 
     }
 }
 #if SKI_VW == 16
-static void SKI_FN(wht_pass16)(float *x, size_t c0, size_t c1, size_t h, const char *ahead, size_t step) {      /* columns c0 .. c1 of 16 rows, and 4 lines fetched with each */
+static void SKI_FN(wht_pass16)(float *x, size_t c0, size_t c1, size_t h, uintptr_t ahead, size_t step) {      /* columns c0 .. c1 of 16 rows; 4 steps are fetched with each 16 */
     size_t c;
     SKI_MINUS;
     for (c = c0; c < c1; c += SKI_VW) {
@@ -5326,7 +5348,11 @@ static void SKI_FN(wht_pass16)(float *x, size_t c0, size_t c1, size_t h, const c
         SKI_V_STORE(q, v4); SKI_V_STORE(q + h, v5); SKI_V_STORE(q + 2 * h, v6); SKI_V_STORE(q + 3 * h, v7);
         SKI_V_STORE(s, v8); SKI_V_STORE(s + h, v9); SKI_V_STORE(s + 2 * h, va); SKI_V_STORE(s + 3 * h, vb);
         SKI_V_STORE(u, vc); SKI_V_STORE(u + h, vd); SKI_V_STORE(u + 2 * h, ve); SKI_V_STORE(u + 3 * h, vf);
-        if (ahead) { SKI_AHEAD(ahead, 0); SKI_AHEAD(ahead, step); SKI_AHEAD(ahead, 2 * step); SKI_AHEAD(ahead, 3 * step); ahead += 4 * step; }
+        if (ahead) {
+            SKI_AHEAD((const char *)ahead, 0); SKI_AHEAD((const char *)ahead, 64);
+            if (step > 32) { SKI_AHEAD((const char *)ahead, 128); SKI_AHEAD((const char *)ahead, 192); }
+            ahead += 4 * step;
+        }
     }
 }
 #  define SKI_RADIX_LOG2 4
@@ -5339,7 +5365,7 @@ static void SKI_FN(wht_pass)(float *x, size_t n, size_t h, uint32_t log2_radix) 
     case 2:  SKI_FN(wht_pass4)(x, n, h); break;
     case 3:  for (; n; n -= 8 * h, x += 8 * h) SKI_FN(wht_pass8)(x, x, 0, h, h, h); break;
 #if SKI_VW == 16
-    case 4:  for (; n; n -= 16 * h, x += 16 * h) SKI_FN(wht_pass16)(x, 0, h, h, NULL, 0); break;
+    case 4:  for (; n; n -= 16 * h, x += 16 * h) SKI_FN(wht_pass16)(x, 0, h, h, 0, 0); break;
 #endif
     default: break;
     }
@@ -5356,10 +5382,11 @@ static void SKI_FN(wht_lanes)(float *x, size_t n) {          /* the levels insid
 }
 /* The first levels, in tiles that fit the registers: log2(SKI_VW) inside vectors and 4 (3) across. Signs go in on the way: u is the word vector of this run of 512,
    whose top bit is the sign of the next 16 coordinates. */
+#define SKI_AS(i) (type == SKETCH_F32 ? SKI_V_LOAD((const float *)x + (i)) : type == SKETCH_BF16 ? SKI_V_LOAD_BF16((const uint16_t *)x + (i)) : SKI_V_LOAD_F16((const uint16_t *)x + (i)))
 #if SKI_VW == 16
 #  define SKI_WTILE 256
-#  define SKI_IN(v, k) do { v = SKI_V_LOAD(x + (k) * 16); if (u) { v = SKI_V_XORSIGN(v, u0); u0 = SKI_U_TWICE(u0); } SKI_LANES(v); } while (0)
-SKI_ALWAYS void SKI_FN(wht_tile)(const float *x, float *out, uint32_t *u) {
+#  define SKI_IN(v, k) do { v = SKI_AS((k) * 16); if (u) { v = SKI_V_XORSIGN(v, u0); u0 = SKI_U_TWICE(u0); } SKI_LANES(v); } while (0)
+SKI_ALWAYS void SKI_FN(wht_tile)(const void *x, sketch_dtype type, float *out, uint32_t *u) {
     ski_v v0, v1, v2, v3, v4, v5, v6, v7, v8, v9, va, vb, vc, vd, ve, vf;
     ski_u u0 = SKI_U_SET1(0);
     if (u) u0 = SKI_U_LOAD(u);
@@ -5374,9 +5401,9 @@ SKI_ALWAYS void SKI_FN(wht_tile)(const float *x, float *out, uint32_t *u) {
 }
 #else
 #  define SKI_WTILE 64
-#  define SKI_IN(v, w, k) do { v = SKI_V_LOAD(x + (k) * 8); w = SKI_V_LOAD(x + (k) * 8 + 8); \
+#  define SKI_IN(v, w, k) do { v = SKI_AS((k) * 8); w = SKI_AS((k) * 8 + 8); \
         if (u) { v = SKI_V_XORSIGN(v, u0); w = SKI_V_XORSIGN(w, u1); u0 = SKI_U_TWICE(u0); u1 = SKI_U_TWICE(u1); } SKI_LANES(v); SKI_LANES(w); } while (0)
-SKI_ALWAYS void SKI_FN(wht_tile)(const float *x, float *out, uint32_t *u) {
+SKI_ALWAYS void SKI_FN(wht_tile)(const void *x, sketch_dtype type, float *out, uint32_t *u) {
     ski_v v0, v1, v2, v3, v4, v5, v6, v7;
     ski_u u0 = SKI_U_SET1(0), u1 = u0;
     if (u) { u0 = SKI_U_LOAD(u); u1 = SKI_U_LOAD(u + 8); }
@@ -5420,14 +5447,15 @@ static void SKI_FN(wht_rest)(float *x, size_t n, size_t h) {     /* the levels o
     }
 }
 #if SKI_VW > 1
-/* Up to SKI_WHT_LEAF, from x to out, n >= SKI_WTILE (with signs, 512): w has 16 sign words for each 512 coordinates. What comes next, n/16 lines step bytes apart, is fetched into L2
+/* Up to SKI_WHT_LEAF, from x to out, n >= SKI_WTILE (with signs, 512): w has 16 sign words for each 512 coordinates. What comes next, n/16 times step bytes at ahead, is fetched into L2
    meanwhile, evenly: a core drops prefetches that come faster than its buffers for misses empty, one in 2 ns on Zen 5 (16 lines in each tile, none in the last pass: half of
    them were lost; any beside the loads of fold: all). */
-SKI_ALWAYS void SKI_FN(wht_leaf)(const float *x, float *out, size_t n, uint32_t *w, const char *ahead, size_t step) {
-    size_t i, k;
+SKI_ALWAYS void SKI_FN(wht_leaf)(const void *x, sketch_dtype type, float *out, size_t n, uint32_t *w, uintptr_t ahead, size_t step) {
+    size_t i;
     for (i = 0; i < n; i += SKI_WTILE) {
-        if (ahead) for (k = 0; k < (SKI_VW == 16 ? 12 : 4); k++) { SKI_AHEAD(ahead, 0); ahead += step; }
-        SKI_FN(wht_tile)(x + i, out + i, w ? w + i / 512 * 16 : NULL);
+        const uintptr_t end = ahead + (SKI_VW == 16 ? 12 : 4) * step;
+        if (ahead) for (; ahead < end; ahead += 64) SKI_AHEAD((const char *)ahead, 0);
+        SKI_FN(wht_tile)((const char *)x + i * (type == SKETCH_F32 ? 4 : 2), type, out + i, w ? w + i / 512 * 16 : NULL);
     }
 #if SKI_VW == 16
     if (n == SKI_WHT_LEAF) { SKI_FN(wht_pass16)(out, 0, 256, 256, ahead, step); return; }
@@ -5456,7 +5484,7 @@ static void SKI_FN(wht_parts)(float *x, size_t n, size_t h0, int ahead) {      /
             return;
         }
 #if SKI_VW > 1
-        if (n >= SKI_WTILE) SKI_FN(wht_leaf)(x, x, n, NULL, ahead ? (const char *)(x + n) : NULL, 64);
+        if (n >= SKI_WTILE) SKI_FN(wht_leaf)(x, SKETCH_F32, x, n, NULL, ahead ? (uintptr_t)(x + n) : 0, 64);
         else              { SKI_FN(wht_lanes)(x, n); SKI_FN(wht_rest)(x, n, SKI_VW); }
 #else
         SKI_FN(wht_rest)(x, n, h);
@@ -5466,17 +5494,20 @@ static void SKI_FN(wht_parts)(float *x, size_t n, size_t h0, int ahead) {      /
 static void SKI_FN(wht)(float *x, size_t n, size_t h0) { SKI_FN(wht_parts)(x, n, h0, n >= SKI_WHT_AHEAD); }
 
 /* H B x up to SKI_WHT_LEAF: signs while the first levels are in registers. i0 a multiple of n. */
-static void SKI_FN(hb)(const float *x, float *out, uint64_t i0, size_t n, const ski_rng *r, const char *ahead, size_t step) {
+static void SKI_FN(hb)(const void *x, sketch_dtype type, float *out, uint64_t i0, size_t n, const ski_rng *r, uintptr_t ahead, size_t step) {
 #if SKI_VW > 1
     if (n >= 512) {
         uint32_t w[128];
         SKI_FN(words2)(w, r, i0 / 4096 * 2);
-        SKI_FN(wht_leaf)(x, out, n, w + i0 / 512 % 8 * 16, ahead, step);
+        if (type == SKETCH_F32)       SKI_FN(wht_leaf)(x, SKETCH_F32, out, n, w + i0 / 512 % 8 * 16, ahead, step);
+        else if (type == SKETCH_BF16) SKI_FN(wht_leaf)(x, SKETCH_BF16, out, n, w + i0 / 512 % 8 * 16, ahead, step);
+        else                          SKI_FN(wht_leaf)(x, SKETCH_F16, out, n, w + i0 / 512 % 8 * 16, ahead, step);
         return;
     }
 #endif
     (void)ahead; (void)step;
-    SKI_FN(signs)(x, out, i0, n, r);
+    if (type != SKETCH_F32) { SKI_FN(load)(out, x, 0, type, n); x = out; }
+    SKI_FN(signs)((const float *)x, out, i0, n, r);
     SKI_FN(wht)(out, n, 1);
 }
 
@@ -5601,7 +5632,6 @@ static void SKI_FN(lead8_t)(float *x, uint64_t i0, const ski_rng *r, size_t ng, 
 }
 
 /* element-wise */
-#define SKI_EACH(vec, one) do { size_t i = 0; for (; i + SKI_VW <= n; i += SKI_VW) { vec; } for (; i < n; i++) { one; } } while (0)
 static void SKI_FN(muladd)(float *acc, const float *a, const float *g, size_t n) {
     SKI_EACH(SKI_V_STORE(acc + i, SKI_V_ADD(SKI_V_LOAD(acc + i), SKI_V_MUL(SKI_V_LOAD(a + i), SKI_V_LOAD(g + i)))), float p = a[i] * g[i]; acc[i] += p);
 }
@@ -5619,25 +5649,6 @@ static void SKI_FN(axpy)(float *acc, const float *a, float s, size_t n) {
     const ski_v vs = SKI_V_SET1(s);
     SKI_EACH(SKI_V_STORE(acc + i, SKI_V_ADD(SKI_V_LOAD(acc + i), SKI_V_MUL(SKI_V_LOAD(a + i), vs))), float p = a[i] * s; acc[i] += p);
 }
-/* half types: the next piece (ski_piece) is fetched while this one is converted and worked on */
-static void SKI_FN(load)(float *out, const void *x, uint64_t first, sketch_dtype t, size_t n) {
-    switch (t) {
-    case SKETCH_F32: memcpy(out, (const float *)x + first, n * sizeof(float)); break;
-    case SKETCH_BF16: {
-        const uint16_t *p = (const uint16_t *)x + first;
-        SKI_EACH(if (i % 32 == 0) SKI_AHEAD(p, i + 4096); SKI_V_STORE(out + i, SKI_V_LOAD_BF16(p + i)), out[i] = ski_f32_of_bits((uint32_t)p[i] << 16));
-        break; }
-    case SKETCH_F16: {
-        const uint16_t *p = (const uint16_t *)x + first;
-        SKI_EACH(if (i % 32 == 0) SKI_AHEAD(p, i + 4096); SKI_V_STORE(out + i, SKI_V_LOAD_F16(p + i)), out[i] = ski_f32_of_f16(p[i]));
-        break; }
-    case SKETCH_F64: {
-        const double *p = (const double *)x + first;
-        SKI_EACH(SKI_V_STORE(out + i, SKI_V_LOAD_F64(p + i)), out[i] = (float)p[i]);
-        break; }
-    }
-}
-
 /* C[m,n] = A[m,k] B[k,n], row-major: 4 x 2 vectors of C in registers, enough chains to hide the latency of FMA. */
 static void SKI_FN(gemm)(size_t m, size_t n, size_t k, const float *a, size_t lda, const float *b, size_t ldb, float *c, size_t ldc) {
     size_t i, j, l;
@@ -6241,6 +6252,7 @@ static const ski_kernels SKI_FN(kernels) = {
 #undef SKI_BF8
 #undef SKI_BF16
 #undef SKI_WTILE
+#undef SKI_AS
 #undef SKI_8
 #undef SKI_IN
 #undef SKI_RADIX_LOG2
