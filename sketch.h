@@ -98,7 +98,7 @@
      zero) is checked at create, in the thread that calls it; keep it so in the threads that work.
 
  MEMORY. sketch_measure() tells, before anything is made, what a plan and a work will hold. A work has, for each vector in flight (1 to 8) and task,
-     about L + 4096 + 9 max(d, 1024) floats whatever n is (AFJL: 10; d rounded up to a power of two for AFFD; SRHT, F and Q: up to L more; AFFD with more than one: L more in all; FFD 5 d; the whole-vector form: L = 2^ceil(log2 n)); QK n^(2/3) + 8 d. Tasks: the
+     about L + 4096 + 9 max(d, 1024) floats whatever n is (AFJL: 10; d rounded up to a power of two for AFFD; SRHT, F and Q: up to L more; AFFD with more than one: L more a task; FFD 5 d; the whole-vector form: L = 2^ceil(log2 n)); QK n^(2/3) + 8 d. Tasks: the
      width of the threads hook, rounded up to a power of two, and doubled if it was none; so let the width be one. create needs, for QK and Q, 16 b r bytes
      a factor for a moment. Nothing is allocated after create and work_create, but by the store. Stack: under 48 KiB a call in optimised builds.
 
@@ -2332,14 +2332,15 @@ typedef struct ski_kernels {
     sketch_isa isa;
     void (*words)(uint32_t out[64], const ski_rng *r, uint64_t group);           /* W(64 group .. 64 group + 63) */
     void (*signs)(const float *x, float *out, uint64_t i0, size_t n, const ski_rng *r); /* out[j] = Sign(i0+j) x[j]; out may be x */
-    void (*normals)(float *out, uint64_t i0, size_t n, size_t gap, const ski_rng *r);        /* out[j] = Normal(i0+j) */
+    void (*normals)(float *out, uint64_t i0, size_t n, size_t gap, const ski_rng *r);        /* out[j / 16 gap + j % 16] = Normal(i0+j); gap 16 unless i0 and n are multiples of 256 */
     void (*wht)(float *x, size_t n, size_t h0);                                   /* the levels of stride h0 and up: 1, all; min(n, SKI_WHT_LEAF), what is left when those parts are done */
     void (*wht_top)(float *x, size_t rows, size_t h, size_t c0, size_t c1);      /* the levels of stride h and up of rows = 8 or 64 rows of h, columns c0 .. c1 (multiples of 128) */
     void (*hb)(const void *x, sketch_dtype type, float *out, uint64_t i0, size_t n, const ski_rng *r, uintptr_t ahead, size_t step);   /* out = H B x, x not f64, n <= SKI_WHT_LEAF, i0 a multiple of n; out may be x, or overlap it from below: reads are
-                                                                  ahead of writes. Meanwhile n/16 times step bytes at ahead are fetched (a multiple of 32); 0: none */
+                                                                  ahead of writes. Meanwhile up to n/16 times step bytes (a multiple of 32) at ahead are fetched; 0: none */
     void (*fold)(const float *x, const float *g, float *const acc[8]);           /* the last three levels of a block of 2^15, times g, added up */
-    void (*unfold)(float *x, const float *g, const float *const z[8]);
-    void (*bh_last)(const float *x, float *out, size_t gap, int streamed, uint64_t i0, const ski_rng *r, uint32_t *w);
+    void (*unfold)(float *x, const float *g, const float *const z[8]);           /* 256 columns of 8 parts: G, in fold's order, times z[k] */
+    void (*bh_last)(const float *x, float *out, size_t gap, int streamed, uint64_t i0, const ski_rng *r, uint32_t *w);    /* B times the last three levels of a block
+                                                                  of 2^15, to 8 rows gap apart, past the caches if streamed; w: room for 1024 */
     void (*normals_of)(float *out, const uint16_t *h, size_t n);                 /* the normals of these 16-bit numbers */
     void (*lead8)(const float *x, uint64_t i0, const ski_rng *r, size_t ng, const ski_kept *kept, uint32_t *w, float *out, int first, uintptr_t ahead, size_t lines);   /* rows of 1024 into AFJL's kept rows */
     void (*lead8_t)(float *x, uint64_t i0, const ski_rng *r, size_t ng, const ski_kept *kept, uint32_t *w, const float *in);
@@ -3131,11 +3132,19 @@ static void ski_kron(const sketch_plan *p, float *x, const float *mats, int tran
     }
 }
 
-/* Elements at .. at + n - 1 of vector v's block: where they are, or converted into stage[n], so that a block of half types goes through L1 and not as a whole through L2. */
+/* Elements at .. at + n - 1 of vector v's block: where they are, or converted into stage[n]: AFFD's f64 in pieces that stay in L1, AFJL's rows by groups. */
 static const float *ski_piece(const sketch_plan *p, const ski_slot *s, size_t v, size_t at, size_t n, float *stage) {
     if (s->x[v]) return s->x[v] + at;
     p->k->load(stage, s->raw[v], at, s->raw_type, n);
     return stage;
+}
+/* Where element at of vector v's block lies, or, past its end, of the block that is read after it: an address to fetch from, 0 if unknown. size: of an element there. */
+static uintptr_t ski_address(const sketch_plan *p, const ski_slot *s, size_t v, size_t nb, size_t at, size_t *size) {
+    const char *x;
+    if (at >= p->L) { at -= (size_t)p->L; v++; }
+    if (v == nb) { x = s->next; *size = s->next_size; }
+    else { x = s->x[v] ? (const char *)(const void *)s->x[v] : s->raw[v]; *size = s->x[v] ? sizeof(float) : ski_size(s->raw_type); }
+    return x ? (uintptr_t)x + at * *size : 0;
 }
 static int ski_takes_pieces(const sketch_plan *p) { return p->folds || p->direct || p->desc.algo == SKETCH_QK || p->desc.algo == SKETCH_SJLT; }
 
@@ -3189,13 +3198,13 @@ static void ski_affd(const sketch_plan *p, ski_slot *s, uint64_t b, size_t nb) {
         for (j = 0; j < 32; j++) row[j] = ski_lead(p, p->inv, j) % targets * p->acc_row;
         for (q = 0; nb > 1 && q < L / SKI_FOLD; q++) ski_fold_diag(p, b, q, s->row + q * SKI_FOLD);
         for (v = 0; v < nb; v++) {
-            const char *next = v + 1 == nb ? s->next : s->x[v + 1] ? (const char *)s->x[v + 1] : (const char *)s->raw[v + 1];      /* what comes next is fetched meanwhile */
-            const size_t size = v + 1 == nb ? s->next_size : s->x[v + 1] ? sizeof(float) : ski_size(s->raw_type);
+            size_t size;
+            const uintptr_t next = ski_address(p, s, v, nb, L, &size);      /* is fetched meanwhile */
             for (k = 0; k < 8; k++) {
-                float *out = s->buf + k * SKI_PART;
+                float *out = s->buf + k * SKI_PART;      /* of vector 0 for all: its own input, if it was copied, is at least as far on (ski_input), and read before */
                 const int half = !s->x[v] && s->raw_type != SKETCH_F64;
                 const void *x = half ? (const void *)(s->raw[v] + k * SKI_WHT_LEAF * 2) : (const void *)ski_piece(p, s, v, k * SKI_WHT_LEAF, SKI_WHT_LEAF, out);
-                p->k->hb(x, half ? s->raw_type : SKETCH_F32, out, b * L + k * SKI_WHT_LEAF, SKI_WHT_LEAF, &g, next ? (uintptr_t)(next + k * SKI_WHT_LEAF * size) : 0, 16 * size);
+                p->k->hb(x, half ? s->raw_type : SKETCH_F32, out, b * L + k * SKI_WHT_LEAF, SKI_WHT_LEAF, &g, next ? next + k * SKI_WHT_LEAF * size : 0, 16 * size);
             }
             for (q = 0; q < L / SKI_FOLD; q++) {
                 const size_t c = q % 4 * 256;
@@ -3280,24 +3289,19 @@ static void ski_afjl_signs(ski_kept *kept, size_t group, size_t ng) {
         for (i = 0; i < kept->end[7]; i++) kept->sign[g][i] = odd >> i & 1 ? -1.0f : 1.0f;
     }
 }
-static const char *ski_afjl_ahead(const sketch_plan *p, const ski_slot *s, size_t v, size_t nb, size_t at) {   /* element at of vector v's block; past its end, of the block after; or NULL */
-    size_t size = s->x[v] ? sizeof(float) : ski_size(s->raw_type);
-    const char *x;
-    if (at >= p->L && ++v == nb) x = s->next; else x = s->x[v] ? (const char *)(const void *)s->x[v] : s->raw[v];
-    return x ? x + at % p->L * size : NULL;
-}
 static void ski_afjl_sums(const sketch_plan *p, ski_slot *s, uint64_t b, size_t v, size_t nb, size_t late, ski_kept *kept, uint32_t *w, float *sums) {    /* of vector v's rows */
     size_t t = p->trailing, size = s->x[v] ? sizeof(float) : ski_size(s->raw_type), j, ng = p->lead == 8 || (!s->x[v] && p->rows <= 4) ? 1 : 2;   /* a piece of one group stays in L1 */
     ski_rng g = ski_rng_make(p->desc.seed, p->desc.algo, SKI_SIGN, 0);
     for (j = 0; j < p->lead; j += 8 * ng) {
-        const char *ahead = ski_afjl_ahead(p, s, v, nb, late + 8 * ng * t + (late ? j * t / 8 * 7 : j * t));
+        size_t there;
+        const uintptr_t ahead = ski_address(p, s, v, nb, late + 8 * ng * t + (late ? j * t / 8 * 7 : j * t), &there);
         ski_afjl_signs(kept, j / 8, ng);
-        p->k->lead8(ski_piece(p, s, v, j * t, 8 * ng * t, s->buf + v * p->L), b * p->L + j * t, &g, ng, kept, w, sums, j == 0, (uintptr_t)ahead, !ahead ? 0 : late ? ng * 7 * size / 4 : ng * 2 * size);
+        p->k->lead8(ski_piece(p, s, v, j * t, 8 * ng * t, s->buf + v * p->L), b * p->L + j * t, &g, ng, kept, w, sums, j == 0, ahead, !ahead ? 0 : late ? ng * 7 * size / 4 : ng * 2 * size);
     }
 }
 static void ski_afjl(const sketch_plan *p, ski_slot *s, uint64_t b, size_t nb) {
     size_t L = (size_t)p->L, t = p->trailing, q, v, i;
-    size_t late = p->direct && nb == 1 && s->x[0] && s->next && p->lead <= 128 ? L / 8 : 0;     /* so much of the next block is fetched while this one's sums are finished */
+    size_t late = p->direct && nb == 1 && s->x[0] && s->next && s->next_size == sizeof(float) && p->lead <= 128 ? L / 8 : 0;     /* so much of the next block is fetched while this one's sums are finished */
     uint32_t *w = (uint32_t *)(void *)s->aux;      /* signs of the groups at hand, then the sums */
     float *sums = s->aux + 512;
     ski_kept kept;
@@ -5257,7 +5261,7 @@ static void SKI_FN(normals_of)(float *out, const uint16_t *h, size_t n) {
 #undef SKI_NORMAL_VW
 
 #define SKI_EACH(vec, one) do { size_t i = 0; for (; i + SKI_VW <= n; i += SKI_VW) { vec; } for (; i < n; i++) { one; } } while (0)
-/* half types: the next piece (ski_piece) is fetched while this one is converted and worked on */
+/* half types: what comes 8 KiB later is fetched meanwhile */
 static void SKI_FN(load)(float *out, const void *x, uint64_t first, sketch_dtype t, size_t n) {
     switch (t) {
     case SKETCH_F32: memcpy(out, (const float *)x + first, n * sizeof(float)); break;
@@ -5447,7 +5451,7 @@ static void SKI_FN(wht_rest)(float *x, size_t n, size_t h) {     /* the levels o
     }
 }
 #if SKI_VW > 1
-/* Up to SKI_WHT_LEAF, from x to out, n >= SKI_WTILE (with signs, 512): w has 16 sign words for each 512 coordinates. What comes next, n/16 times step bytes at ahead, is fetched into L2
+/* Up to SKI_WHT_LEAF, from x to out, n >= SKI_WTILE (with signs, 512): w has 16 sign words for each 512 coordinates. What comes next, up to n/16 times step bytes at ahead, is fetched into L2
    meanwhile, evenly: a core drops prefetches that come faster than its buffers for misses empty, one in 2 ns on Zen 5 (16 lines in each tile, none in the last pass: half of
    them were lost; any beside the loads of fold: all). */
 SKI_ALWAYS void SKI_FN(wht_leaf)(const void *x, sketch_dtype type, float *out, size_t n, uint32_t *w, uintptr_t ahead, size_t step) {
@@ -6248,9 +6252,12 @@ static const ski_kernels SKI_FN(kernels) = {
 #undef SKI_FENCE
 #undef SKI_ROUND
 #undef SKI_BF
-#undef SKI_BF4
+#undef SKI_BM
+#undef SKI_MINUS
+#undef SKI_R4
+#undef SKI_R8
 #undef SKI_BF8
-#undef SKI_BF16
+#undef SKI_R16
 #undef SKI_WTILE
 #undef SKI_AS
 #undef SKI_8
