@@ -2138,10 +2138,8 @@ SKETCH_INLINE sketch_status sketch_subspace_grad(const sketch_plan *plan, const 
 #else
 #  define SKI_AHEAD(p, i) ((void)0)
 #endif
-#if defined(__clang__)               /* the loop that follows stays one: hardware that reads ahead knows a stream by the instruction that asks for it */
+#if defined(__clang__)               /* the loop that follows stays one, as gcc leaves it: hardware that reads ahead knows a stream by the instruction that asks for it */
 #  define SKI_ROLLED _Pragma("clang loop unroll(disable)")
-#elif defined(__GNUC__) && __GNUC__ >= 8
-#  define SKI_ROLLED _Pragma("GCC unroll 1")
 #else
 #  define SKI_ROLLED
 #endif
