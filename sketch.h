@@ -2317,15 +2317,18 @@ static uint16_t ski_bf16_of_f32(float f) {
    The kernels of one instruction set. Their bodies are at the end of the file (>>kernels), written once and compiled once for each of
    the vocabularies below by including this file again. All pointers may be unaligned; sizes are in elements. */
 #define SKI_WHT_LEAF ((size_t)4096)      /* floats, 16 KiB, well inside an L1: transforms up to it go level by level, longer ones part by part */
-#define SKI_WHT_AHEAD ((size_t)1 << 20)   /* floats, 4 MiB: from here on each leaf fetches the next */
+#define SKI_WHT_AHEAD ((size_t)1 << 20)  /* floats, 4 MiB: from here on each leaf fetches the next */
 #define SKI_WHT_FAR ((size_t)1 << 26)    /* floats, 256 MiB: from here on the top six levels go by strips */
 #define SKI_DIRECT 64u                   /* AFJL: rows kept at most without a transform of the leading factor */
+#define SKI_KEPT_WORDS 512u              /* their sign words for two groups of 8 rows, which lie before the sums */
 /* Which of the eight outputs of a transform across 8 rows the kept rows use. Entry i: output k for end[k-1] <= i < end[k]; it goes to[i] floats into the sums,
    times sign[g][i] = +-1 for the g-th of the groups at hand; bit i of bit[b] is bit b of its row, counted in groups. */
 typedef struct ski_kept { uint8_t end[8]; uint32_t to[SKI_DIRECT]; float sign[2][SKI_DIRECT]; uint64_t bit[64]; } ski_kept;
 #define SKI_ROW  ((size_t)1024 + 16)     /* from row to row where sums of rows of 1024 are kept: a line more, so that rows do not share the sets of an L1 */
-#define SKI_FOLD (8 * 256u)                /* AFFD at L = 2^15: coordinates that fold takes at once, 256 columns of 8 rows */
-#define SKI_PART ((size_t)4096 + 64)      /* what lies between such parts of a block of 2^15, so that its 8 parts do not share the sets of an L1 */
+#define SKI_PART (SKI_WHT_LEAF + 64)     /* from one to the next of the 8 parts of SKI_WHT_LEAF of a block of 2^15, so that they do not share the sets of an L1 */
+#define SKI_FOLD (8 * 256u)              /* coordinates of such a block that fold takes at once: 256 columns of 8 rows */
+#define SKI_FOLD_G(c, k) (((c) & ~(size_t)15) * 8 + (k) * 16 + ((c) & 15))      /* where G's entry for column c of row k lies among them: as they are used */
+#define SKI_STREAM ((size_t)1 << 23)     /* floats, 32 MiB: results so long are written past the caches */
 typedef struct ski_kernels {
     sketch_isa isa;
     void (*words)(uint32_t out[64], const ski_rng *r, uint64_t group);           /* W(64 group .. 64 group + 63) */
@@ -2719,7 +2722,7 @@ static sketch_status ski_setup(const sketch_desc *q, sketch_plan *p) {
             p->acc_len = p->z_floats = p->rows * p->trailing;
             if (q->precond != SKETCH_PRECOND_Q) norm = 1.0 / sqrt((double)L);
             p->direct = !q->precond && p->lead >= 8 && p->rows <= SKI_DIRECT && 2 * p->rows <= p->lead;
-            if (p->direct) p->aux_floats = 512 + p->rows * SKI_ROW;
+            if (p->direct) p->aux_floats = SKI_KEPT_WORDS + p->rows * SKI_ROW;
         }
         iso = sqrt((double)L / (double)d);
         if (q->keep_random && q->diag == SKETCH_GAUSSIAN) {            /* signs are drawn faster than read */
@@ -2937,7 +2940,7 @@ static void ski_permutation(const sketch_plan *p, const ski_rng *g, uint64_t m0,
 static size_t ski_diag_block(const sketch_plan *p) { return p->desc.algo == SKETCH_AFJL ? p->acc_len : (size_t)p->L; }    /* entries of G in use in a block */
 static size_t ski_fold_at(size_t j) {       /* where coordinate j of a block of 2^15 lies in the order that fold wants: row r = 4 k + r mod 4, SKI_FOLD entries for 256 columns of rows r mod 4 */
     size_t r = j / 1024, c = j % 1024;
-    return (r % 4 * 4 + c / 256) * SKI_FOLD + c % 256 / 16 * 128 + r / 4 * 16 + c % 16;
+    return (r % 4 * 4 + c / 256) * SKI_FOLD + SKI_FOLD_G(c % 256, r / 4);
 }
 static void ski_diag(const sketch_plan *p, uint64_t i0, size_t n, float *row) {    /* row[n] = G at coordinates i0 ... of one block */
     ski_rng g = ski_rng_make(p->desc.seed, p->desc.algo, SKI_DIAG, 0);
@@ -3144,7 +3147,7 @@ static uintptr_t ski_address(const sketch_plan *p, const ski_slot *s, size_t v, 
     else { x = s->x[v] ? (const char *)(const void *)s->x[v] : s->raw[v]; *size = s->x[v] ? sizeof(float) : ski_size(s->raw_type); }
     return x ? (uintptr_t)x + at * *size : 0;
 }
-static int ski_takes_pieces(const sketch_plan *p) { return p->folds || p->direct || p->desc.algo == SKETCH_QK || p->desc.algo == SKETCH_SJLT; }
+static int ski_reads_raw(const sketch_plan *p) { return p->folds || p->direct || p->desc.algo == SKETCH_QK || p->desc.algo == SKETCH_SJLT; }
 
 /* The pre-conditioner T1 (second = 0) or T2, or their transposes, on a block of L. */
 static void ski_precond(const sketch_plan *p, float *x, int second, int transpose, float *aux) {
@@ -3188,12 +3191,16 @@ static void ski_fold_diag(const sketch_plan *p, uint64_t b, size_t q, float *row
     if (p->diag) p->k->normals_of(row, p->diag + b * p->L + q * SKI_FOLD, SKI_FOLD);
     else for (k = 0; k < 8; k++) p->k->normals(row + k * 16, b * p->L + (4 * k + q / 4) * 1024 + q % 4 * 256, 256, 128, &g);
 }
+static void ski_fold_rows(const sketch_plan *p, size_t stride, size_t row[32]) {      /* where each row of a block is added up: rows of sums are stride apart */
+    size_t j, targets = p->acc_len / p->acc_row;
+    for (j = 0; j < 32; j++) row[j] = ski_lead(p, p->inv, j) % targets * stride;
+}
 static void ski_affd(const sketch_plan *p, ski_slot *s, uint64_t b, size_t nb) {
     size_t L = (size_t)p->L, t = p->trailing, j, k, q, v, targets = p->acc_len / p->acc_row;
     if (p->folds) {                              /* L = 2^15: eight parts; their last three levels, G and the sums in one pass */
         const ski_rng g = ski_rng_make(p->desc.seed, p->desc.algo, SKI_SIGN, 0);
-        size_t row[32];                          /* of acc, for each row of the block */
-        for (j = 0; j < 32; j++) row[j] = ski_lead(p, p->inv, j) % targets * p->acc_row;
+        size_t row[32];
+        ski_fold_rows(p, p->acc_row, row);
         for (q = 0; nb > 1 && q < L / SKI_FOLD; q++) ski_fold_diag(p, b, q, s->row + q * SKI_FOLD);
         for (v = 0; v < nb; v++) {
             size_t size;
@@ -3247,14 +3254,16 @@ static void ski_affd_t(const sketch_plan *p, ski_slot *s, const float *z, uint64
     if (p->folds) {                              /* in the work's buffer, from there to x in one pass */
         const ski_rng g = ski_rng_make(p->desc.seed, p->desc.algo, SKI_SIGN, 0);
         const int here = x == s->buf;
+        size_t row[32];
+        ski_fold_rows(p, t, row);
         for (j = 0; j < (size_t)p->L / SKI_FOLD; j++) {
             const float *from[8];
             ski_fold_diag(p, b, j, s->row);
-            for (k = 0; k < 8; k++) from[k] = z + ski_lead(p, p->inv, 4 * k + j / 4) % targets * t + j % 4 * 256;
+            for (k = 0; k < 8; k++) from[k] = z + row[4 * k + j / 4] + j % 4 * 256;
             p->k->unfold(s->buf + j / 4 * t + j % 4 * 256, s->row, from);
         }
         for (k = 0; k < 8; k++) p->k->wht(s->buf + k * SKI_PART, SKI_WHT_LEAF, 1);
-        p->k->bh_last(s->buf, x, here ? SKI_PART : SKI_WHT_LEAF, !here && p->desc.n >= SKI_WHT_FAR / 8, b * p->L, &g, (uint32_t *)(void *)s->row);
+        p->k->bh_last(s->buf, x, here ? SKI_PART : SKI_WHT_LEAF, !here && p->desc.n >= SKI_STREAM, b * p->L, &g, (uint32_t *)(void *)s->row);
         for (k = 1; here && k < 8; k++) memmove(x + k * SKI_WHT_LEAF, x + k * SKI_PART, SKI_WHT_LEAF * sizeof(float));
         return;
     }
@@ -3288,11 +3297,10 @@ static void ski_afjl_signs(ski_kept *kept, size_t group, size_t ng) {
     }
 }
 static void ski_afjl_sums(const sketch_plan *p, ski_slot *s, uint64_t b, size_t v, size_t nb, size_t late, ski_kept *kept, uint32_t *w, float *sums) {    /* of vector v's rows */
-    size_t t = p->trailing, size = s->x[v] ? sizeof(float) : ski_size(s->raw_type), j, ng = p->lead == 8 || (!s->x[v] && p->rows <= 4) ? 1 : 2;   /* a piece of one group stays in L1 */
+    size_t t = p->trailing, size, j, ng = p->lead == 8 || (!s->x[v] && p->rows <= 4) ? 1 : 2;   /* a piece of one group stays in L1 */
     ski_rng g = ski_rng_make(p->desc.seed, p->desc.algo, SKI_SIGN, 0);
     for (j = 0; j < p->lead; j += 8 * ng) {
-        size_t there;
-        const uintptr_t ahead = ski_address(p, s, v, nb, late + 8 * ng * t + (late ? j * t / 8 * 7 : j * t), &there);
+        const uintptr_t ahead = ski_address(p, s, v, nb, late + 8 * ng * t + (late ? j * t / 8 * 7 : j * t), &size);
         ski_afjl_signs(kept, j / 8, ng);
         p->k->lead8(ski_piece(p, s, v, j * t, 8 * ng * t, s->buf + v * p->L), b * p->L + j * t, &g, ng, kept, w, sums, j == 0, ahead, !ahead ? 0 : late ? ng * 7 * size / 4 : ng * 2 * size);
     }
@@ -3301,7 +3309,7 @@ static void ski_afjl(const sketch_plan *p, ski_slot *s, uint64_t b, size_t nb) {
     size_t L = (size_t)p->L, t = p->trailing, q, v, i;
     size_t late = p->direct && nb == 1 && s->x[0] && s->next && s->next_size == sizeof(float) && p->lead <= 128 ? L / 8 : 0;     /* so much of the next block is fetched while this one's sums are finished */
     uint32_t *w = (uint32_t *)(void *)s->aux;      /* signs of the groups at hand, then the sums */
-    float *sums = s->aux + 512;
+    float *sums = s->aux + SKI_KEPT_WORDS;
     ski_kept kept;
     if (p->direct) ski_afjl_kept(p, &kept);
     for (v = 0; v < nb; v++) {
@@ -3312,7 +3320,7 @@ static void ski_afjl(const sketch_plan *p, ski_slot *s, uint64_t b, size_t nb) {
             memcpy(u + q * t, sums + q * SKI_ROW, t * sizeof(float));
         }
     }
-    for (q = 0; q < p->rows; q++) {
+    for (q = 0; q < p->rows; q++) {              /* late: after the first 16 rows of the next block, which the kernel has fetched */
         const float *from = s->buf + (p->direct ? q : ski_lead(p, p->perm, q)) * t;
         SKI_ROLLED
         for (i = 0; i < late / p->rows * sizeof(float); i += 64) SKI_AHEAD(s->next, (SKI_MIN(L, 16 * t) + late / p->rows * q) * sizeof(float) + i);
@@ -3334,7 +3342,7 @@ static void ski_afjl_t(const sketch_plan *p, ski_slot *s, const float *z, uint64
     size_t t = p->trailing, q, j, ng = SKI_MIN(p->lead / 8, 2);
     if (!p->direct) memset(x, 0, (size_t)p->L * sizeof(float));
     for (q = 0; q < p->rows; q++) {
-        float *to = p->direct ? s->aux + 512 + q * SKI_ROW : x + ski_lead(p, p->perm, q) * t;
+        float *to = p->direct ? s->aux + SKI_KEPT_WORDS + q * SKI_ROW : x + ski_lead(p, p->perm, q) * t;
         ski_diag(p, b * p->L + q * t, t, s->row);
         p->k->mul(to, z + q * t, s->row, t);
         if (p->direct) p->k->wht(to, t, 1);
@@ -3345,7 +3353,7 @@ static void ski_afjl_t(const sketch_plan *p, ski_slot *s, const float *z, uint64
         ski_afjl_kept(p, &kept);
         for (j = 0; j < p->lead; j += 8 * ng) {
             ski_afjl_signs(&kept, j / 8, ng);
-            p->k->lead8_t(x + j * t, b * p->L + j * t, &g, ng, &kept, (uint32_t *)(void *)s->aux, s->aux + 512);
+            p->k->lead8_t(x + j * t, b * p->L + j * t, &g, ng, &kept, (uint32_t *)(void *)s->aux, s->aux + SKI_KEPT_WORDS);
         }
     } else ski_t1_t(p, x, b, s->aux);
 }
@@ -3617,7 +3625,7 @@ static const float *ski_fetch(const ski_job *j, ski_slot *s, size_t sample, size
         if (from < to) {
             if (to == block_end && at + t->count - to >= p->L) { s->next_size = ski_size(t->dtype); s->next = (const char *)t->data + (first + (to - at)) * s->next_size; }
             if (t->dtype == SKETCH_F32 && from == start && to == block_end && (!pads || to - from == p->L)) return (const float *)t->data + first + (from - at);
-            if (t->dtype != SKETCH_F32 && to - from == p->L && ski_takes_pieces(p)) {
+            if (t->dtype != SKETCH_F32 && to - from == p->L && ski_reads_raw(p)) {
                 s->raw[v] = (const char *)t->data + (first + (from - at)) * ski_size(t->dtype);
                 s->raw_type = t->dtype;
                 return NULL;
@@ -5092,6 +5100,13 @@ typedef const float *SKI_FN(tab);
    2 shifts and 2 three-way xors for SKI_VW/2 counters; even and odd counters are merged once at the end. */
 #define SKI_ROUND(x0, x1, x2, x3) do { ski_u a_ = SKI_Q_MUL(m0, x0), b_ = SKI_Q_MUL(m1, x2); \
     x0 = SKI_U_XOR3(SKI_Q_HIGH(b_), x1, k0); x2 = SKI_U_XOR3(SKI_Q_HIGH(a_), x3, k1); x1 = b_; x3 = a_; } while (0)
+#define SKI_PHILOX const ski_u m0 = SKI_Q_SET1(0xD2511F53u), m1 = SKI_Q_SET1(0xCD9E8D57u), w0 = SKI_Q_SET1(0x9E3779B9u), w1 = SKI_Q_SET1(0xBB67AE85u); const uint64_t c64 = 16 * group
+#define SKI_COUNTERS(e, o, at) ski_u e##0 = SKI_U_ADD(SKI_Q_SET1((uint32_t)c64 + (uint32_t)(at)), SKI_Q_EVENS), o##0 = SKI_U_ADD(e##0, SKI_Q_SET1(1)), \
+    e##1 = SKI_Q_SET1(c64 >> 32), o##1 = e##1, e##2 = SKI_Q_SET1(r->c2), o##2 = e##2, e##3 = SKI_Q_SET1(r->c3), o##3 = e##3      /* no carry: groups of 16, and two only from an even one */
+#define SKI_KEYS ski_u k0 = SKI_Q_SET1(r->k0), k1 = SKI_Q_SET1(r->k1)
+#define SKI_NEXT_KEYS k0 = SKI_U_ADD(k0, w0); k1 = SKI_U_ADD(k1, w1)
+#define SKI_WORDS_TO(out, e, o) do { SKI_U_STORE(out, SKI_Q_PAIR(e##0, o##0)); SKI_U_STORE((out) + 16, SKI_Q_PAIR(e##1, o##1)); \
+    SKI_U_STORE((out) + 32, SKI_Q_PAIR(e##2, o##2)); SKI_U_STORE((out) + 48, SKI_Q_PAIR(e##3, o##3)); } while (0)
 static void SKI_FN(words)(uint32_t out[64], const ski_rng *r, uint64_t group) {
 #if SKI_VW == 1
     uint32_t l, c[4];
@@ -5102,19 +5117,13 @@ static void SKI_FN(words)(uint32_t out[64], const ski_rng *r, uint64_t group) {
         out[l] = c[0]; out[16 + l] = c[1]; out[32 + l] = c[2]; out[48 + l] = c[3];
     }
 #else
-    const ski_u m0 = SKI_Q_SET1(0xD2511F53u), m1 = SKI_Q_SET1(0xCD9E8D57u), w0 = SKI_Q_SET1(0x9E3779B9u), w1 = SKI_Q_SET1(0xBB67AE85u);
-    uint64_t c64 = 16 * group;
+    SKI_PHILOX;
     int half, i;
     for (half = 0; half < 16 / SKI_VW; half++) {
-        ski_u e0 = SKI_U_ADD(SKI_Q_SET1((uint32_t)c64 + (uint32_t)half * SKI_VW), SKI_Q_EVENS), o0 = SKI_U_ADD(e0, SKI_Q_SET1(1));
-        ski_u e1 = SKI_Q_SET1(c64 >> 32), o1 = e1, e2 = SKI_Q_SET1(r->c2), o2 = e2, e3 = SKI_Q_SET1(r->c3), o3 = e3;
-        ski_u k0 = SKI_Q_SET1(r->k0), k1 = SKI_Q_SET1(r->k1);
-        for (i = 0; i < 10; i++) {
-            SKI_ROUND(e0, e1, e2, e3); SKI_ROUND(o0, o1, o2, o3);
-            k0 = SKI_U_ADD(k0, w0); k1 = SKI_U_ADD(k1, w1);
-        }
-        SKI_U_STORE(out + half * SKI_VW, SKI_Q_PAIR(e0, o0));      SKI_U_STORE(out + 16 + half * SKI_VW, SKI_Q_PAIR(e1, o1));
-        SKI_U_STORE(out + 32 + half * SKI_VW, SKI_Q_PAIR(e2, o2)); SKI_U_STORE(out + 48 + half * SKI_VW, SKI_Q_PAIR(e3, o3));
+        SKI_COUNTERS(e, o, half * SKI_VW);
+        SKI_KEYS;
+        for (i = 0; i < 10; i++) { SKI_ROUND(e0, e1, e2, e3); SKI_ROUND(o0, o1, o2, o3); SKI_NEXT_KEYS; }
+        SKI_WORDS_TO(out + half * SKI_VW, e, o);
     }
 #endif
 }
@@ -5122,16 +5131,14 @@ static void SKI_FN(words)(uint32_t out[64], const ski_rng *r, uint64_t group) {
 #if SKI_VW == 16
 typedef struct SKI_FN(eight) { ski_u w0, w1, w2, w3, w4, w5, w6, w7; } SKI_FN(eight);
 SKI_ALWAYS SKI_FN(eight) SKI_FN(words2_in_registers)(const ski_rng *r, uint64_t group) {
-    const ski_u m0 = SKI_Q_SET1(0xD2511F53u), m1 = SKI_Q_SET1(0xCD9E8D57u), w0 = SKI_Q_SET1(0x9E3779B9u), w1 = SKI_Q_SET1(0xBB67AE85u);
-    uint64_t c64 = 16 * group;                       /* group is even: no carry */
-    ski_u e0 = SKI_U_ADD(SKI_Q_SET1((uint32_t)c64), SKI_Q_EVENS), o0 = SKI_U_ADD(e0, SKI_Q_SET1(1)), f0 = SKI_U_ADD(e0, SKI_Q_SET1(16)), p0 = SKI_U_ADD(e0, SKI_Q_SET1(17));
-    ski_u e1 = SKI_Q_SET1(c64 >> 32), o1 = e1, f1 = e1, p1 = e1, e2 = SKI_Q_SET1(r->c2), o2 = e2, f2 = e2, p2 = e2, e3 = SKI_Q_SET1(r->c3), o3 = e3, f3 = e3, p3 = e3;
-    ski_u k0 = SKI_Q_SET1(r->k0), k1 = SKI_Q_SET1(r->k1);
+    SKI_PHILOX;
+    SKI_COUNTERS(e, o, 0); SKI_COUNTERS(f, p, 16);
+    SKI_KEYS;
     SKI_FN(eight) t;
     int i;
     for (i = 0; i < 10; i++) {
         SKI_ROUND(e0, e1, e2, e3); SKI_ROUND(o0, o1, o2, o3); SKI_ROUND(f0, f1, f2, f3); SKI_ROUND(p0, p1, p2, p3);
-        k0 = SKI_U_ADD(k0, w0); k1 = SKI_U_ADD(k1, w1);
+        SKI_NEXT_KEYS;
     }
     t.w0 = SKI_Q_PAIR(e0, o0); t.w1 = SKI_Q_PAIR(e1, o1); t.w2 = SKI_Q_PAIR(e2, o2); t.w3 = SKI_Q_PAIR(e3, o3);
     t.w4 = SKI_Q_PAIR(f0, p0); t.w5 = SKI_Q_PAIR(f1, p1); t.w6 = SKI_Q_PAIR(f2, p2); t.w7 = SKI_Q_PAIR(f3, p3);
@@ -5428,7 +5435,7 @@ SKI_ALWAYS void SKI_FN(wht_tile)(const void *x, sketch_dtype type, float *out, u
    arithmetic 0.20 to 0.25, strips of 64 or 256 columns 0.20, without streaming 0.21. Of 8 rows: the top three levels, straight. */
 static void SKI_FN(wht_top)(float *x, size_t rows, size_t h, size_t c0, size_t c1) {
     float buf[64 * 128];
-    const int streamed = (uintptr_t)x % 64 == 0 && h >= SKI_WHT_FAR / 512;      /* beyond 32 MiB, of 64 rows: what fits a cache should stay there */
+    const int streamed = (uintptr_t)x % 64 == 0 && 64 * h >= SKI_STREAM;
     size_t c, i, r;
     if (rows == 8) { SKI_FN(wht_pass8)(x, x, c0, c1, h, h); return; }
     for (c = c0; c < c1; c += 128) {
@@ -5525,7 +5532,7 @@ static void SKI_FN(fold)(const float *x, const float *g, float *const acc[8]) {
     float *a0 = acc[0], *a1 = acc[1], *a2 = acc[2], *a3 = acc[3], *a4 = acc[4], *a5 = acc[5], *a6 = acc[6], *a7 = acc[7];
     size_t c;
     SKI_MINUS;
-#define SKI_TO(a, v, k) SKI_V_STORE(a + c, SKI_V_ADD(SKI_V_LOAD(a + c), SKI_V_MUL(v, SKI_V_LOAD(g + (c & ~(size_t)15) * 8 + (k) * 16 + (c & 15)))))
+#define SKI_TO(a, v, k) SKI_V_STORE(a + c, SKI_V_ADD(SKI_V_LOAD(a + c), SKI_V_MUL(v, SKI_V_LOAD(g + SKI_FOLD_G(c, k)))))
     for (c = 0; c < 256; c += SKI_VW) {
         ski_v v0 = SKI_V_LOAD(x + c), v1 = SKI_V_LOAD(x + c + SKI_PART), v2 = SKI_V_LOAD(x + c + 2 * SKI_PART), v3 = SKI_V_LOAD(x + c + 3 * SKI_PART);
         ski_v v4 = SKI_V_LOAD(x + c + 4 * SKI_PART), v5 = SKI_V_LOAD(x + c + 5 * SKI_PART), v6 = SKI_V_LOAD(x + c + 6 * SKI_PART), v7 = SKI_V_LOAD(x + c + 7 * SKI_PART);
@@ -5540,7 +5547,7 @@ static void SKI_FN(fold)(const float *x, const float *g, float *const acc[8]) {
 static void SKI_FN(unfold)(float *x, const float *g, const float *const z[8]) {
     size_t k, c;
     for (k = 0; k < 8; k++)
-        for (c = 0; c < 256; c += SKI_VW) SKI_V_STORE(x + k * SKI_PART + c, SKI_V_MUL(SKI_V_LOAD(z[k] + c), SKI_V_LOAD(g + (c & ~(size_t)15) * 8 + k * 16 + (c & 15))));
+        for (c = 0; c < 256; c += SKI_VW) SKI_V_STORE(x + k * SKI_PART + c, SKI_V_MUL(SKI_V_LOAD(z[k] + c), SKI_V_LOAD(g + SKI_FOLD_G(c, k))));
 }
 static void SKI_FN(bh_last)(const float *x, float *out, size_t gap, int streamed, uint64_t i0, const ski_rng *r, uint32_t *w) {      /* w: room for 1024 */
     size_t c0, c, l, k;
@@ -5668,7 +5675,7 @@ static void SKI_FN(gemm)(size_t m, size_t n, size_t k, const float *a, size_t ld
             const float *p = b + j;
             for (l = 0; l < k; l++, p += ldb) {
                 ski_v b0 = SKI_V_LOAD(p), b1 = SKI_V_LOAD(p + SKI_VW), t;
-                if (j + l % 8 == 0) { SKI_AHEAD(a0, 8 * lda + 4 * l); SKI_AHEAD(a0, 8 * lda + 4 * l + 16); }      /* QK: A is x, read once */
+                if (j == 0 && l % 8 == 0) { SKI_AHEAD(a0, 8 * lda + 4 * l); SKI_AHEAD(a0, 8 * lda + 4 * l + 16); }      /* QK: A is x, read once */
                 t = SKI_V_SET1(a0[l]); s00 = SKI_V_FMA(t, b0, s00); s01 = SKI_V_FMA(t, b1, s01);
                 t = SKI_V_SET1(a1[l]); s10 = SKI_V_FMA(t, b0, s10); s11 = SKI_V_FMA(t, b1, s11);
                 t = SKI_V_SET1(a2[l]); s20 = SKI_V_FMA(t, b0, s20); s21 = SKI_V_FMA(t, b1, s21);
@@ -5988,17 +5995,15 @@ static void SKI_FN(sjlt_add)(float *o, const uint32_t row[128], const float t[12
     for (j = 0; j < 128; j += 4) SKI_ADD4(j);
     SKI_FN(words2)(w, r, group);
 #else
-    const ski_u m0 = SKI_Q_SET1(0xD2511F53u), m1 = SKI_Q_SET1(0xCD9E8D57u), w0 = SKI_Q_SET1(0x9E3779B9u), w1 = SKI_Q_SET1(0xBB67AE85u);
-    const uint64_t c64 = 16 * group;                 /* group is even: no carry */
+    SKI_PHILOX;
     size_t i, j = 0, q;
     for (q = 0; q < 4; q += SKI_VW == 16 ? 4 : 1) {
         uint32_t *out = w + q / 2 * 64 + q % 2 * 8;
-        ski_u e0 = SKI_U_ADD(SKI_Q_SET1((uint32_t)c64 + (uint32_t)q * 8), SKI_Q_EVENS), o0 = SKI_U_ADD(e0, SKI_Q_SET1(1));
-        ski_u e1 = SKI_Q_SET1(c64 >> 32), o1 = e1, e2 = SKI_Q_SET1(r->c2), o2 = e2, e3 = SKI_Q_SET1(r->c3), o3 = e3;
-        ski_u k0 = SKI_Q_SET1(r->k0), k1 = SKI_Q_SET1(r->k1);
+        SKI_COUNTERS(e, o, q * 8);
 #if SKI_VW == 16
-        ski_u f0 = SKI_U_ADD(e0, SKI_Q_SET1(16)), p0 = SKI_U_ADD(e0, SKI_Q_SET1(17)), f1 = e1, p1 = e1, f2 = e2, p2 = e2, f3 = e3, p3 = e3;
+        SKI_COUNTERS(f, p, 16);
 #endif
+        SKI_KEYS;
         for (i = 0; i < 10; i++) {
 #if SKI_VW == 16
             SKI_ADD4(j); SKI_ROUND(e0, e1, e2, e3); SKI_ADD4(j + 4); SKI_ROUND(o0, o1, o2, o3);
@@ -6007,13 +6012,12 @@ static void SKI_FN(sjlt_add)(float *o, const uint32_t row[128], const float t[12
             if (i < 8) { SKI_ADD4(j); j += 4; }
             SKI_ROUND(e0, e1, e2, e3); SKI_ROUND(o0, o1, o2, o3);
 #endif
-            k0 = SKI_U_ADD(k0, w0); k1 = SKI_U_ADD(k1, w1);
+            SKI_NEXT_KEYS;
         }
-        SKI_U_STORE(out, SKI_Q_PAIR(e0, o0)); SKI_U_STORE(out + 16, SKI_Q_PAIR(e1, o1)); SKI_U_STORE(out + 32, SKI_Q_PAIR(e2, o2)); SKI_U_STORE(out + 48, SKI_Q_PAIR(e3, o3));
+        SKI_WORDS_TO(out, e, o);
 #if SKI_VW == 16
         SKI_ADD4(120); SKI_ADD4(124);
-        out += 64;
-        SKI_U_STORE(out, SKI_Q_PAIR(f0, p0)); SKI_U_STORE(out + 16, SKI_Q_PAIR(f1, p1)); SKI_U_STORE(out + 32, SKI_Q_PAIR(f2, p2)); SKI_U_STORE(out + 48, SKI_Q_PAIR(f3, p3));
+        SKI_WORDS_TO(out + 64, f, p);
 #endif
     }
 #endif
@@ -6254,6 +6258,11 @@ static const ski_kernels SKI_FN(kernels) = {
 #undef SKI_U_TWICE
 #undef SKI_FENCE
 #undef SKI_ROUND
+#undef SKI_PHILOX
+#undef SKI_COUNTERS
+#undef SKI_KEYS
+#undef SKI_NEXT_KEYS
+#undef SKI_WORDS_TO
 #undef SKI_BF
 #undef SKI_BM
 #undef SKI_MINUS
