@@ -5290,17 +5290,22 @@ static void SKI_FN(load)(float *out, const void *x, uint64_t first, sketch_dtype
 /* Walsh-Hadamard. The order of levels is fixed: stride 1, 2, 4, ... so every schedule gives the same bits. Tiles of 16 (8) vectors do the levels inside a
    vector and between vectors in registers; higher strides go by radix 16 (8 where there are 16 registers) columns; above SKI_WHT_LEAF
    floats the recursion transforms the parts first, so each part crosses each cache level once.
-   Zen 5, cycles for 16 floats in L1: a tile 4.3 (twelve operations, four pipes), with signs 5.4, radix 16 1.8, radix 8 1.45, radix 4 1.0; a store a cycle is the floor. In parts of
+   Zen 5, cycles for 16 floats in L1: a tile 4.05 (twelve operations, four pipes), with signs 4.7 (one vector after the other 5.3; interleaved with the radix 16 of the tile before, by hand 4.4), radix 16 1.4,
+   radix 4 1.0; a store a cycle is the floor. In parts of
    2^20 from memory 0.205 ns a float, in cache 0.18; reading and writing alone 0.12. */
 #define SKI_BF(a, b) do { ski_v t_ = a; a = SKI_V_ADD(t_, b); b = SKI_V_SUB(t_, b); } while (0)
 #define SKI_BM(a, b) do { ski_v t_ = a; a = SKI_V_ADD(t_, b); b = SKI_V_FMA(b, minus_, t_); } while (0)       /* the same; with SKI_MINUS: half of it on the multiplier's ports */
 #define SKI_MINUS ski_v minus_ = SKI_V_SET1(-1.0f); SKI_PIN(minus_)
 #define SKI_R4(B, a, b, c, d) B(a, b); B(c, d); B(a, c); B(b, d)
-#define SKI_R8(B, a, b, c, d, e, f, g, h) SKI_R4(B, a, b, c, d); SKI_R4(B, e, f, g, h); B(a, e); B(b, f); B(c, g); B(d, h)
-#define SKI_BF8(a, b, c, d, e, f, g, h) SKI_R8(SKI_BF, a, b, c, d, e, f, g, h)
+/* Eight at once, level by level, so that the pipes find independent work; B for three butterflies of four, C for the fourth: with SKI_BM and SKI_BF the adders have five eighths of the work, and
+   radix 16 takes 1.40 cycles for 16 floats (all SKI_BM 1.6, all SKI_BF 2.0). */
+#define SKI_L4(B, C, a, b, c, d, e, f, g, h) B(a, b); B(c, d); B(e, f); C(g, h)
+#define SKI_R8(B, C, a, b, c, d, e, f, g, h) SKI_L4(B, C, a, b, c, d, e, f, g, h); SKI_L4(B, C, a, c, b, d, e, g, f, h); SKI_L4(B, C, a, e, b, f, c, g, d, h)
+#define SKI_HAD4(l, a, b, c, d) a = SKI_V_HAD(a, l); b = SKI_V_HAD(b, l); c = SKI_V_HAD(c, l); d = SKI_V_HAD(d, l)
 #if SKI_VW == 16
-#  define SKI_R16(B, a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p) SKI_R8(B, a, b, c, d, e, f, g, h); SKI_R8(B, i, j, k, l, m, n, o, p); \
-       B(a, i); B(b, j); B(c, k); B(d, l); B(e, m); B(f, n); B(g, o); B(h, p)
+#  define SKI_R16(B, C, a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p) \
+       SKI_L4(B, C, a, b, c, d, e, f, g, h); SKI_L4(B, C, i, j, k, l, m, n, o, p); SKI_L4(B, C, a, c, b, d, e, g, f, h); SKI_L4(B, C, i, k, j, l, m, o, n, p); \
+       SKI_L4(B, C, a, e, b, f, c, g, d, h); SKI_L4(B, C, i, m, j, n, k, o, l, p); SKI_L4(B, C, a, i, b, j, c, k, d, l); SKI_L4(B, C, e, m, f, n, g, o, h, p)
 #  define SKI_LANES(v) do { v = SKI_V_HAD(v, 1); v = SKI_V_HAD(v, 2); v = SKI_V_HAD(v, 4); v = SKI_V_HAD(v, 8); } while (0)
 #else
 #  define SKI_LANES(v) do { v = SKI_V_HAD(v, 1); v = SKI_V_HAD(v, 2); v = SKI_V_HAD(v, 4); } while (0)
@@ -5339,7 +5344,7 @@ static void SKI_FN(wht_pass8)(const float *x, float *out, size_t c0, size_t c1, 
             SKI_AHEAD(q, 512); SKI_AHEAD(q, h + 512); SKI_AHEAD(q, 2 * h + 512); SKI_AHEAD(q, 3 * h + 512);
         }
         SKI_PIN(v0); SKI_PIN(v1); SKI_PIN(v2); SKI_PIN(v3); SKI_PIN(v4); SKI_PIN(v5); SKI_PIN(v6); SKI_PIN(v7);
-        SKI_R8(SKI_BM, v0, v1, v2, v3, v4, v5, v6, v7);
+        SKI_R8(SKI_BM, SKI_BF, v0, v1, v2, v3, v4, v5, v6, v7);
         SKI_V_STORE(o, v0); SKI_V_STORE(o + h_out, v1); SKI_V_STORE(o + 2 * h_out, v2); SKI_V_STORE(o + 3 * h_out, v3);
         SKI_V_STORE(u, v4); SKI_V_STORE(u + h_out, v5); SKI_V_STORE(u + 2 * h_out, v6); SKI_V_STORE(u + 3 * h_out, v7);
     }
@@ -5356,7 +5361,7 @@ static void SKI_FN(wht_pass16)(float *x, size_t c0, size_t c1, size_t h, uintptr
         ski_v vc = SKI_V_LOAD(u), vd = SKI_V_LOAD(u + h), ve = SKI_V_LOAD(u + 2 * h), vf = SKI_V_LOAD(u + 3 * h);
         SKI_PIN(v0); SKI_PIN(v1); SKI_PIN(v2); SKI_PIN(v3); SKI_PIN(v4); SKI_PIN(v5); SKI_PIN(v6); SKI_PIN(v7);
         SKI_PIN(v8); SKI_PIN(v9); SKI_PIN(va); SKI_PIN(vb); SKI_PIN(vc); SKI_PIN(vd); SKI_PIN(ve); SKI_PIN(vf);
-        SKI_R16(SKI_BM, v0, v1, v2, v3, v4, v5, v6, v7, v8, v9, va, vb, vc, vd, ve, vf);
+        SKI_R16(SKI_BM, SKI_BF, v0, v1, v2, v3, v4, v5, v6, v7, v8, v9, va, vb, vc, vd, ve, vf);
         SKI_V_STORE(p, v0); SKI_V_STORE(p + h, v1); SKI_V_STORE(p + 2 * h, v2); SKI_V_STORE(p + 3 * h, v3);
         SKI_V_STORE(q, v4); SKI_V_STORE(q + h, v5); SKI_V_STORE(q + 2 * h, v6); SKI_V_STORE(q + 3 * h, v7);
         SKI_V_STORE(s, v8); SKI_V_STORE(s + h, v9); SKI_V_STORE(s + 2 * h, va); SKI_V_STORE(s + 3 * h, vb);
@@ -5398,14 +5403,18 @@ static void SKI_FN(wht_lanes)(float *x, size_t n) {          /* the levels insid
 #define SKI_AS(i) (type == SKETCH_F32 ? SKI_V_LOAD((const float *)x + (i)) : type == SKETCH_BF16 ? SKI_V_LOAD_BF16((const uint16_t *)x + (i)) : SKI_V_LOAD_F16((const uint16_t *)x + (i)))
 #if SKI_VW == 16
 #  define SKI_WTILE 256
-#  define SKI_IN(v, k) do { v = SKI_AS((k) * 16); if (u) { v = SKI_V_XORSIGN(v, u0); u0 = SKI_U_TWICE(u0); } SKI_LANES(v); } while (0)
+#  define SKI_IN(v, k) do { v = SKI_AS((k) * 16); if (u) { v = SKI_V_XORSIGN(v, u0); u0 = SKI_U_TWICE(u0); } } while (0)
+#  define SKI_HAD8(l, a, b, c, d, e, f, g, h) SKI_HAD4(l, a, b, c, d); SKI_HAD4(l, e, f, g, h)
+#  define SKI_LANES8(a, b, c, d, e, f, g, h) SKI_HAD8(1, a, b, c, d, e, f, g, h); SKI_HAD8(2, a, b, c, d, e, f, g, h); SKI_HAD8(4, a, b, c, d, e, f, g, h); SKI_HAD8(8, a, b, c, d, e, f, g, h)
 SKI_ALWAYS void SKI_FN(wht_tile)(const void *x, sketch_dtype type, float *out, uint32_t *u) {
     ski_v v0, v1, v2, v3, v4, v5, v6, v7, v8, v9, va, vb, vc, vd, ve, vf;
     ski_u u0 = SKI_U_SET1(0);
     if (u) u0 = SKI_U_LOAD(u);
     SKI_IN(v0, 0); SKI_IN(v1, 1); SKI_IN(v2, 2); SKI_IN(v3, 3); SKI_IN(v4, 4); SKI_IN(v5, 5); SKI_IN(v6, 6); SKI_IN(v7, 7);
+    SKI_LANES8(v0, v1, v2, v3, v4, v5, v6, v7);
     SKI_IN(v8, 8); SKI_IN(v9, 9); SKI_IN(va, 10); SKI_IN(vb, 11); SKI_IN(vc, 12); SKI_IN(vd, 13); SKI_IN(ve, 14); SKI_IN(vf, 15);
-    SKI_R16(SKI_BF, v0, v1, v2, v3, v4, v5, v6, v7, v8, v9, va, vb, vc, vd, ve, vf);
+    SKI_LANES8(v8, v9, va, vb, vc, vd, ve, vf);
+    SKI_R16(SKI_BF, SKI_BF, v0, v1, v2, v3, v4, v5, v6, v7, v8, v9, va, vb, vc, vd, ve, vf);
     SKI_V_STORE(out, v0);       SKI_V_STORE(out + 16, v1);  SKI_V_STORE(out + 32, v2);  SKI_V_STORE(out + 48, v3);
     SKI_V_STORE(out + 64, v4);  SKI_V_STORE(out + 80, v5);  SKI_V_STORE(out + 96, v6);  SKI_V_STORE(out + 112, v7);
     SKI_V_STORE(out + 128, v8); SKI_V_STORE(out + 144, v9); SKI_V_STORE(out + 160, va); SKI_V_STORE(out + 176, vb);
@@ -5415,13 +5424,15 @@ SKI_ALWAYS void SKI_FN(wht_tile)(const void *x, sketch_dtype type, float *out, u
 #else
 #  define SKI_WTILE 64
 #  define SKI_IN(v, w, k) do { v = SKI_AS((k) * 8); w = SKI_AS((k) * 8 + 8); \
-        if (u) { v = SKI_V_XORSIGN(v, u0); w = SKI_V_XORSIGN(w, u1); u0 = SKI_U_TWICE(u0); u1 = SKI_U_TWICE(u1); } SKI_LANES(v); SKI_LANES(w); } while (0)
+        if (u) { v = SKI_V_XORSIGN(v, u0); w = SKI_V_XORSIGN(w, u1); u0 = SKI_U_TWICE(u0); u1 = SKI_U_TWICE(u1); } } while (0)
+#  define SKI_LANES4(a, b, c, d) SKI_HAD4(1, a, b, c, d); SKI_HAD4(2, a, b, c, d); SKI_HAD4(4, a, b, c, d)
 SKI_ALWAYS void SKI_FN(wht_tile)(const void *x, sketch_dtype type, float *out, uint32_t *u) {
     ski_v v0, v1, v2, v3, v4, v5, v6, v7;
     ski_u u0 = SKI_U_SET1(0), u1 = u0;
     if (u) { u0 = SKI_U_LOAD(u); u1 = SKI_U_LOAD(u + 8); }
-    SKI_IN(v0, v1, 0); SKI_IN(v2, v3, 2); SKI_IN(v4, v5, 4); SKI_IN(v6, v7, 6);
-    SKI_BF8(v0, v1, v2, v3, v4, v5, v6, v7);
+    SKI_IN(v0, v1, 0); SKI_IN(v2, v3, 2); SKI_LANES4(v0, v1, v2, v3);
+    SKI_IN(v4, v5, 4); SKI_IN(v6, v7, 6); SKI_LANES4(v4, v5, v6, v7);
+    SKI_R8(SKI_BF, SKI_BF, v0, v1, v2, v3, v4, v5, v6, v7);
     SKI_V_STORE(out, v0);      SKI_V_STORE(out + 8, v1);  SKI_V_STORE(out + 16, v2); SKI_V_STORE(out + 24, v3);
     SKI_V_STORE(out + 32, v4); SKI_V_STORE(out + 40, v5); SKI_V_STORE(out + 48, v6); SKI_V_STORE(out + 56, v7);
     if (u) { SKI_U_STORE(u, u0); SKI_U_STORE(u + 8, u1); }
@@ -5537,7 +5548,7 @@ static void SKI_FN(fold)(const float *x, const float *g, float *const acc[8]) {
         ski_v v0 = SKI_V_LOAD(x + c), v1 = SKI_V_LOAD(x + c + SKI_PART), v2 = SKI_V_LOAD(x + c + 2 * SKI_PART), v3 = SKI_V_LOAD(x + c + 3 * SKI_PART);
         ski_v v4 = SKI_V_LOAD(x + c + 4 * SKI_PART), v5 = SKI_V_LOAD(x + c + 5 * SKI_PART), v6 = SKI_V_LOAD(x + c + 6 * SKI_PART), v7 = SKI_V_LOAD(x + c + 7 * SKI_PART);
         SKI_PIN(v0); SKI_PIN(v1); SKI_PIN(v2); SKI_PIN(v3); SKI_PIN(v4); SKI_PIN(v5); SKI_PIN(v6); SKI_PIN(v7);
-        SKI_R8(SKI_BM, v0, v1, v2, v3, v4, v5, v6, v7);
+        SKI_R8(SKI_BM, SKI_BF, v0, v1, v2, v3, v4, v5, v6, v7);
         SKI_TO(a0, v0, 0); SKI_TO(a1, v1, 1); SKI_TO(a2, v2, 2); SKI_TO(a3, v3, 3); SKI_TO(a4, v4, 4); SKI_TO(a5, v5, 5); SKI_TO(a6, v6, 6); SKI_TO(a7, v7, 7);
     }
 #undef SKI_TO
@@ -5566,7 +5577,7 @@ static void SKI_FN(bh_last)(const float *x, float *out, size_t gap, int streamed
 #define SKI_DO(k) v##k = SKI_V_LOAD(p + (k) * SKI_PART); SKI_PIN(v##k);
                 SKI_8(SKI_DO)
 #undef SKI_DO
-                SKI_R8(SKI_BM, v0, v1, v2, v3, v4, v5, v6, v7);
+                SKI_R8(SKI_BM, SKI_BF, v0, v1, v2, v3, v4, v5, v6, v7);
 #define SKI_DO(k) v##k = SKI_V_XORSIGN(v##k, u##k); u##k = SKI_U_TWICE(u##k);
                 SKI_8(SKI_DO)
 #undef SKI_DO
@@ -5590,10 +5601,11 @@ static void SKI_FN(bh_last)(const float *x, float *out, size_t gap, int streamed
    of the rows first (0.20), the next signs drawn between the columns. */
 #define SKI_LEAD8(v, x, u) \
     v##0 = SKI_IN8(x, u, 0); v##1 = SKI_IN8(x, u, 1); v##2 = SKI_IN8(x, u, 2); v##3 = SKI_IN8(x, u, 3); v##4 = SKI_IN8(x, u, 4); v##5 = SKI_IN8(x, u, 5); v##6 = SKI_IN8(x, u, 6); v##7 = SKI_IN8(x, u, 7); \
-    SKI_BF8(v##0, v##1, v##2, v##3, v##4, v##5, v##6, v##7)
+    SKI_R8(SKI_BM, SKI_BF, v##0, v##1, v##2, v##3, v##4, v##5, v##6, v##7)
 #define SKI_IN8(x, u, k) SKI_V_XORSIGN(SKI_V_LOAD((x) + (k) * 1024), SKI_U_SLLN(SKI_U_LOAD((u) + (k) * 32), shift))
 static void SKI_FN(lead8)(const float *x, uint64_t i0, const ski_rng *r, size_t ng, const ski_kept *kept, uint32_t *w, float *out, int first, uintptr_t ahead, size_t lines) {
     size_t c, l, i, g;
+    SKI_MINUS;
     for (g = 0; g < 2 * ng; g++) SKI_FN(words2)(w + 128 * g, r, i0 / 4096 * 2 + 2 * g);
     for (c = 0; c < 1024; c += 16) {
         const int shift = (int)(c % 512 / 16);
@@ -5625,6 +5637,7 @@ static void SKI_FN(lead8)(const float *x, uint64_t i0, const ski_rng *r, size_t 
 #undef SKI_LEAD8
 static void SKI_FN(lead8_t)(float *x, uint64_t i0, const ski_rng *r, size_t ng, const ski_kept *kept, uint32_t *w, const float *in) {
     size_t c, l, i, g;
+    SKI_MINUS;
     for (g = 0; g < 2 * ng; g++) SKI_FN(words2)(w + 128 * g, r, i0 / 4096 * 2 + 2 * g);
     for (g = 0; g < ng; g++)
         for (c = 0; c < 1024; c += 16) {
@@ -5637,7 +5650,7 @@ static void SKI_FN(lead8_t)(float *x, uint64_t i0, const ski_rng *r, size_t ng, 
 #define SKI_DO(k) for (v##k = SKI_V_SET1(0.0f); i < kept->end[k]; i++) v##k = SKI_V_FMA(SKI_V_LOAD(in + kept->to[i] + c + l), SKI_V_SET1(kept->sign[g][i]), v##k);
                 SKI_8(SKI_DO)
 #undef SKI_DO
-                SKI_BF8(v0, v1, v2, v3, v4, v5, v6, v7);
+                SKI_R8(SKI_BM, SKI_BF, v0, v1, v2, v3, v4, v5, v6, v7);
 #define SKI_DO(k) SKI_V_STORE(p + (k) * 1024, SKI_V_XORSIGN(v##k, SKI_U_SLLN(SKI_U_LOAD(u + (k) * 32), shift)));
                 SKI_8(SKI_DO)
 #undef SKI_DO
@@ -6268,7 +6281,11 @@ static const ski_kernels SKI_FN(kernels) = {
 #undef SKI_MINUS
 #undef SKI_R4
 #undef SKI_R8
-#undef SKI_BF8
+#undef SKI_L4
+#undef SKI_HAD4
+#undef SKI_HAD8
+#undef SKI_LANES4
+#undef SKI_LANES8
 #undef SKI_R16
 #undef SKI_WTILE
 #undef SKI_AS
