@@ -98,7 +98,7 @@
      zero) is checked at create, in the thread that calls it; keep it so in the threads that work.
 
  MEMORY. sketch_measure() tells, before anything is made, what a plan and a work will hold. A work has, for each vector in flight (1 to 8) and task,
-     about L + 4096 + 9 max(d, 1024) floats whatever n is (AFJL: 10; d rounded up to a power of two for AFFD; SRHT, F and Q: up to L more; AFFD with more than one: L more a task; FFD 5 d; the whole-vector form: L = 2^ceil(log2 n)); QK n^(2/3) + 8 d. Tasks: the
+     about L + 4096 + 9 max(d, 1024) floats whatever n is (AFJL: 10; d rounded up to a power of two for AFFD; SRHT, F and Q: up to L more; AFFD with more than one: L/2 more a task; FFD 5 d; the whole-vector form: L = 2^ceil(log2 n)); QK n^(2/3) + 8 d. Tasks: the
      width of the threads hook, rounded up to a power of two, and doubled if it was none; so let the width be one. create needs, for QK and Q, 16 b r bytes
      a factor for a moment. Nothing is allocated after create and work_create, but by the store. Stack: under 48 KiB a call in optimised builds.
 
@@ -123,8 +123,8 @@
 
      Normal(p, s, i): w = W(p, s, 16*(i div 32) + (i mod 16)); h = w & 65535 if (i div 16) is even, else w >> 16; m = h & 32767;
      k = (floor(log2 m) + 15) mod 16, or 0 if m = 0; r = fma(fma(fma(c3[k], m, c2[k]), m, c1[k]), m, c0[k]), each fma rounded once to f32 (coefficients: ski_normal_table);
-     the normal is -r if h >= 32768, else r. So 15 bits of magnitude and a sign: a piecewise cubic inverse of the
-     normal distribution function. Over all 65536 h: mean 0, variance - 1 = 1.9e-8, excess kurtosis -1.6e-4, KS distance 7.2e-5, largest 4.39.
+     then r is rounded to the nearest multiple of 2^-12 (ties to even); the normal is -r if h >= 32768, else r. So 15 bits of magnitude and a sign: a piecewise cubic inverse of the normal
+     distribution function, on a grid that makes it a 16-bit number. It is never 0. Over all 65536 h: mean 0, variance - 1 = 4.9e-8, excess kurtosis -1.6e-4, KS distance 1.34e-4, largest 4.39.
 
      Below(w, k) = (w k) >> 32.   Permutation(p, s, m0, B): a = (0..B-1); for j = B-1 down to 1: swap a[j] and
      a[Below(W(p, s, m0 + j), j + 1)]; returns a.
@@ -168,7 +168,7 @@
      Sums. C = 1 is doubled while C < 64 and N/(2C) >= 8 (integer division); chunk c holds blocks floor(c N/C) .. floor((c+1) N/C) - 1. Inside a chunk blocks
      are added in order; chunk results are added as a balanced binary tree over c. (This fixes the bits, not the operator.)
 
-     Fingerprint: FNV-1a (64 bit) of the ASCII text "sketch.h stream=1 algo=1 n=1000000 d=1024 seed=42 precond=0 diag=0 block=32768 nnz=0
+     Fingerprint: FNV-1a (64 bit) of the ASCII text "sketch.h stream=2 algo=1 n=1000000 d=1024 seed=42 precond=0 diag=0 block=32768 nnz=0
      scale=0" (one space between fields; decimal; algo, precond, diag, scale: values of the enums; block, nnz: in force; block 0 for QK, dense and SJLT, nnz 0 but for SJLT and FJL).
      Nesting: AFFD, AFJL: the first d' coordinates of a sketch, times sqrt(d/d'), are the same plan's sketch at d' (same seed, same L):
      sketch_truncate().
@@ -185,7 +185,7 @@
      arXiv 2409.17357.  Koh & Liang, Influence functions, ICML 2017.  Li et al., Intrinsic dimension, ICLR 2018.
 
  CHANGES
-     0.1.0  first version; stream version 1.
+     0.1.0  first version; stream version 2 (1, whose normals were not on a grid, was in no release).
 ====================================================================================================
 */
 #ifndef SKETCH_H
@@ -211,7 +211,7 @@
 #define SKETCH_VERSION_MINOR 1
 #define SKETCH_VERSION_PATCH 0
 #define SKETCH_VERSION        (SKETCH_VERSION_MAJOR*10000 + SKETCH_VERSION_MINOR*100 + SKETCH_VERSION_PATCH)
-#define SKETCH_STREAM_VERSION 1   /* bumped whenever the map (algo,n,d,seed,options) -> operator changes */
+#define SKETCH_STREAM_VERSION 2   /* bumped whenever the map (algo,n,d,seed,options) -> operator changes */
 
 #ifndef SKETCH_API
 #  ifdef SKETCH_STATIC
@@ -369,7 +369,7 @@ SKETCH_API sketch_status sketch_measure(const sketch_desc *desc, size_t max_batc
     /* Validates desc and tells what create and work_create will allocate. Allocates nothing. */
 SKETCH_API sketch_status sketch_create (const sketch_desc *desc, sketch_plan **plan);
     /* E_ARG (also: an option that the algorithm does not have), E_SIZE (d > the next power of two of n for AFFD, AFJL, SRHT and FFD, d > n' for QK, d > 2^31 for SJLT; block < d; a block over 2^32 for FJL, FFD and SRHT; tables that overflow), E_MEMORY,
-       E_UNSUPPORTED (isa), E_STATE (selftest). *plan = NULL on error. Cost: tens of microseconds, but Haar factors for QK and Q (O(b r^2); QK's choice of them O(d^(2/3))) and the random words that keep_random keeps (n/2; AFJL N d/2). */
+       E_UNSUPPORTED (isa), E_STATE (selftest). *plan = NULL on error. Cost: tens of microseconds, but Haar factors for QK and Q (O(b r^2); QK's choice of them O(d^(2/3))) and the normals that keep_random keeps (n; AFJL N d). */
 SKETCH_API void          sketch_destroy(sketch_plan *plan);                       /* NULL ok; after all its works */
 SKETCH_API sketch_info   sketch_query  (const sketch_plan *plan);                 /* all zero for NULL */
 SKETCH_API sketch_status sketch_work_create (const sketch_plan *plan, size_t max_batch, sketch_work **work);
@@ -2256,19 +2256,25 @@ static uint32_t ski_word(const ski_rng *r, uint64_t m) {
 static uint32_t ski_below(uint32_t w, uint64_t k) { return (uint32_t)((uint64_t)w * k >> 32); }   /* k <= 2^32 */
 
 /* Normal magnitude of m < 2^15: a cubic in m for each octave [2^e, 2^(e+1)) of the tail probability (m = 0: that of e = 1). Fitted to minimise the KS distance, lowest 16 cells at
-   their conditional root mean square, scaled to unit variance. A 16-entry table is one register permute on AVX-512, two and a blend on AVX2; with quadratics the KS distance was 7e-4.
+   their conditional root mean square, scaled to unit variance; the last octave once more on the grid, so that none is rounded to 0 (a -0 has no 16-bit number). A 16-entry table is one register permute on AVX-512, two and a blend on AVX2; with quadratics the KS distance was 7e-4.
    Tables of a few bits each, added up, would cost half as much, but have too large a KS distance (best found by least squares: 4 x 4 bits 2.6e-4 with a quintic on top, 5 + 5 + 6 bits
    3.7e-4, with a quintic 2.0e-4). */
 static const float ski_normal_table[4][16] = {       /* c_k at [k][(e + 15) % 16]: a float's exponent field, e + 127, is the index */
     { 4.39245367f, 4.13832664f, 4.00774288f, 3.85783362f, 3.69466472f, 3.52041769f, 3.33583832f, 3.14140105f,
-      2.93582845f, 2.71771622f, 2.48512006f, 2.23552132f, 1.96604919f, 1.68309271f, 0.0f, 4.08064795f },
+      2.93582845f, 2.71771622f, 2.48512006f, 2.23552132f, 1.96604919f, 1.6761589f, 0.0f, 4.08064795f },
     { -0.307956308f, -0.113701038f, -0.0619516112f, -0.0330104791f, -0.017467754f, -0.00922926608f, -0.00487807533f, -0.00259738136f,
-      -0.00139265705f, -0.000753789383f, -0.000413175847f, -0.00023037981f, -0.000131614026f, -7.93350919e-05f, 0.0f, 0.0f },
+      -0.00139265705f, -0.000753789383f, -0.000413175847f, -0.00023037981f, -0.000131614026f, -7.839083e-05f, 0.0f, 0.0f },
     { 0.0451988131f, 0.00962058362f, 0.00259371451f, 0.000685015752f, 0.000180072937f, 4.72874199e-05f, 1.23594873e-05f, 3.26699751e-06f,
-      8.67752874e-07f, 2.31869976e-07f, 6.23806571e-08f, 1.689253e-08f, 4.59350735e-09f, 1.31463584e-09f, 0.0f, 0.0f },
+      8.67752874e-07f, 2.31869976e-07f, 6.23806571e-08f, 1.689253e-08f, 4.59350735e-09f, 1.2728928e-09f, 0.0f, 0.0f },
     { 0.0f, -0.00037572594f, -4.93310581e-05f, -6.42187206e-06f, -8.37721757e-07f, -1.0950891e-07f, -1.41719134e-08f, -1.86926319e-09f,
-      -2.47822318e-10f, -3.30610504e-11f, -4.44413733e-12f, -6.03386969e-13f, -8.37714907e-14f, -1.40743257e-14f, 0.0f, 0.0f },
+      -2.47822318e-10f, -3.30610504e-11f, -4.44413733e-12f, -6.03386969e-13f, -8.37714907e-14f, -1.3475346e-14f, 0.0f, 0.0f },
 };
+
+/* On a grid of 2^-12, between 2048 and 4096 the distance of neighbours in f32, so that a normal fits 16 bits: 32768 + 4096 normal. Kept so, or made for a batch, it is a float again after
+   two and a half operations: the bits go into the mantissa of SKI_GRID_BITS, and SKI_GRID_BIAS is taken away. */
+#define SKI_GRID_ROUND 3072.0f
+#define SKI_GRID_BIAS  3080.0f
+#define SKI_GRID_BITS  0x45400000u       /* of 3072 */
 
 /* Fused: a*b is exact in f64, and rounding the sum twice gives what one rounding does for all of the 32,768 m. */
 static float ski_fma(float a, float b, float c) { return (float)((double)a * (double)b + (double)c); }
@@ -2276,8 +2282,10 @@ static float ski_normal_of(uint32_t h) {       /* h: 16 bits, sign and m */
     uint32_t m = h & 32767u, i = m ? (ski_log2(m) + 15) % 16 : 0;
     float f = (float)m, r = ski_fma(ski_normal_table[3][i], f, ski_normal_table[2][i]);
     r = ski_fma(ski_fma(r, f, ski_normal_table[1][i]), f, ski_normal_table[0][i]);
+    r = (r + SKI_GRID_ROUND) - SKI_GRID_ROUND;
     return h & 32768u ? -r : r;
 }
+static uint32_t ski_grid_of(float normal) { return (uint32_t)(32768 + (int)(normal * 4096.0f)); }
 static float ski_normal_at(const ski_rng *r, uint64_t i) {
     uint32_t w = ski_word(r, 16 * (i / 32) + i % 16);
     return ski_normal_of(i / 16 % 2 ? w >> 16 : w & 65535u);
@@ -2327,22 +2335,24 @@ typedef struct ski_kept { uint8_t end[8]; uint32_t to[SKI_DIRECT]; float sign[2]
 #define SKI_ROW  ((size_t)1024 + 16)     /* from row to row where sums of rows of 1024 are kept: a line more, so that rows do not share the sets of an L1 */
 #define SKI_PART (SKI_WHT_LEAF + 64)     /* from one to the next of the 8 parts of SKI_WHT_LEAF of a block of 2^15, so that they do not share the sets of an L1 */
 #define SKI_FOLD (8 * 256u)              /* coordinates of such a block that fold takes at once: 256 columns of 8 rows */
-#define SKI_FOLD_G(c, k) (((c) & ~(size_t)15) * 8 + (k) * 16 + ((c) & 15))      /* where G's entry for column c of row k lies among them: as they are used */
+#define SKI_FOLD_WORDS (SKI_FOLD / 2)    /* G's entries lie in the order of their use: 16 columns of the eight rows after one another; as 16-bit numbers, 32 columns in 16 words, the first 16 in the low halves */
 #define SKI_STREAM ((size_t)1 << 23)     /* floats, 32 MiB: results so long are written past the caches */
 typedef struct ski_kernels {
     sketch_isa isa;
     void (*words)(uint32_t out[64], const ski_rng *r, uint64_t group);           /* W(64 group .. 64 group + 63) */
     void (*signs)(const float *x, float *out, uint64_t i0, size_t n, const ski_rng *r); /* out[j] = Sign(i0+j) x[j]; out may be x */
     void (*normals)(float *out, uint64_t i0, size_t n, size_t gap, const ski_rng *r);        /* out[j / 16 gap + j % 16] = Normal(i0+j); gap 16 unless i0 and n are multiples of 256 */
+    void (*normals16)(uint32_t *out, uint64_t i0, const ski_rng *r);             /* Normal(i0 .. i0 + 255), i0 a multiple of 256, as 16-bit numbers in out[128 j + l], j < 8, l < 16: one row for fold16 */
     void (*wht)(float *x, size_t n, size_t h0);                                   /* the levels of stride h0 and up: 1, all; min(n, SKI_WHT_LEAF), what is left when those parts are done */
     void (*wht_top)(float *x, size_t rows, size_t h, size_t c0, size_t c1);      /* the levels of stride h and up of rows = 8 or 64 rows of h, columns c0 .. c1 (multiples of 128) */
-    void (*hb)(const void *x, sketch_dtype type, float *out, uint64_t i0, size_t n, const ski_rng *r, uintptr_t ahead, size_t step);   /* out = H B x, x not f64, n <= SKI_WHT_LEAF, i0 a multiple of n; out may be x, or overlap it from below: reads are
-                                                                  ahead of writes. Meanwhile up to n/16 times step bytes (a multiple of 32) at ahead are fetched; 0: none */
-    void (*fold)(const float *x, const float *g, float *const acc[8]);           /* the last three levels of a block of 2^15, times g, added up */
-    void (*unfold)(float *x, const float *g, const float *const z[8]);           /* 256 columns of 8 parts: G, in fold's order, times z[k] */
+    void (*hb)(const void *x, sketch_dtype type, float *out, uint64_t i0, size_t n, const ski_rng *r, uintptr_t ahead, size_t lines);   /* out = H B x, x not f64, n <= SKI_WHT_LEAF, i0 a multiple of n; out may be x, or overlap it
+                                                                  from below: reads are ahead of writes. Meanwhile lines of 64 bytes at ahead are fetched for each 256 coordinates; ahead 0: none */
+    void (*fold)(const float *x, const float *g, uintptr_t ahead, float *const acc[8]);       /* the last three levels of a block of 2^15, times g, added up; a line for each 256 coordinates is fetched */
+    void (*fold16)(const float *x, const uint32_t *g, int kept, uintptr_t ahead, float *const acc[8]);     /* the same; kept: what lies 16 KiB after g is fetched, ahead is 0 */
+    void (*unfold)(float *x, const uint32_t *g, const float *const z[8]);        /* 256 columns of 8 parts: G, in fold's order, times z[k] */
     void (*bh_last)(const float *x, float *out, size_t gap, int streamed, uint64_t i0, const ski_rng *r, uint32_t *w);    /* B times the last three levels of a block
                                                                   of 2^15, to 8 rows gap apart, past the caches if streamed; w: room for 1024 */
-    void (*normals_of)(float *out, const uint16_t *h, size_t n);                 /* the normals of these 16-bit numbers */
+    void (*normals_of)(float *out, const uint16_t *u, size_t n);                 /* of 16-bit numbers */
     void (*lead8)(const float *x, uint64_t i0, const ski_rng *r, size_t ng, const ski_kept *kept, uint32_t *w, float *out, int first, uintptr_t ahead, size_t lines);   /* rows of 1024 into AFJL's kept rows */
     void (*lead8_t)(float *x, uint64_t i0, const ski_rng *r, size_t ng, const ski_kept *kept, uint32_t *w, const float *in);
     void (*muladd)(float *acc, const float *a, const float *g, size_t n);        /* acc += a*g, rounded twice */
@@ -2474,7 +2484,7 @@ SKETCH_API sketch_status sketch_selftest(sketch_isa isa) {
     k->mul(y + 64, y + 64, y + 128, 35);                       /* the vector unit may flush where the scalar one does not */
     for (i = 0; i < 35; i++) if (y[i] != 0.00048828125f || ski_bits_of_f32(y[64 + i]) != 0x00400000u) return SKETCH_E_STATE;
     for (i = 0; i < 65536; i += 131) hash = (hash ^ ski_bits_of_f32(ski_normal_of((uint32_t)i))) * 16777619u;
-    if (hash != 0xf27e729du) return SKETCH_E_STATE;            /* FNV-1a over words: the normals' bits, known in advance */
+    if (hash != 0x8b8a444fu) return SKETCH_E_STATE;            /* FNV-1a over words: the normals' bits, known in advance */
     ski_philox(c, 0, 0);
     if (memcmp(c, known, sizeof c)) return SKETCH_E_STATE;
     g = ski_rng_make(0x123456789abcdef0u, SKETCH_AFFD, SKI_DIAG, 3);
@@ -2527,7 +2537,7 @@ struct sketch_plan {
     size_t   bytes, perm_at, table_at, table_floats, diag_at, diag_words;    /* in bytes from the plan's start */
     const uint16_t *perm, *inv;     /* [nfac][1024] */
     const float *table;             /* Haar factors or Hartley cosines */
-    const uint16_t *diag;           /* kept diagonals: the 16 random bits of each normal */
+    const void *diag;               /* kept diagonals: normals as 16-bit numbers; if it folds, uint32_t in the order of use, else uint16_t */
 };
 
 static size_t ski_round_up(size_t x, size_t m) { return (x + m - 1) / m * m; }
@@ -2686,7 +2696,7 @@ static sketch_status ski_setup(const sketch_desc *q, sketch_plan *p) {
     l2 = ski_log2(L);
     p->trailing = (size_t)SKI_MIN(L, SKI_TRAILING);
     p->lead = (size_t)(L / p->trailing);
-    p->row_floats = affd ? SKI_MAX((size_t)SKI_MIN(L, SKI_WHT_LEAF), 2048) : q->algo == SKETCH_FJL || q->algo == SKETCH_FFD ? SKI_TRAILING : 0;
+    p->row_floats = affd ? (size_t)SKI_MIN(L, SKI_WHT_LEAF) : q->algo == SKETCH_FJL || q->algo == SKETCH_FFD ? SKI_TRAILING : 0;
     p->buf_len = (size_t)L;
     p->acc_row = p->trailing;
     p->batch = q->algo == SKETCH_QK ? 1 : (size_t)SKI_MAX(1, SKI_MIN(SKI_MAX_BATCH, ((uint64_t)1 << 18) / L));
@@ -2714,7 +2724,7 @@ static sketch_status ski_setup(const sketch_desc *q, sketch_plan *p) {
             p->acc_len = q->precond ? (size_t)L : (size_t)SKI_MAX(ski_pow2_at_least(d), p->trailing);
             p->z_floats = p->acc_len;
             p->folds = !q->precond && q->diag == SKETCH_GAUSSIAN && L == 8 * SKI_WHT_LEAF;
-            if (p->folds) { p->buf_len = 7 * SKI_PART + SKI_WHT_LEAF; p->acc_row = SKI_ROW; p->acc_len = p->acc_len / p->trailing * p->acc_row; }
+            if (p->folds) { p->row_floats = SKI_FOLD; p->buf_len = 7 * SKI_PART + SKI_WHT_LEAF; p->acc_row = SKI_ROW; p->acc_len = p->acc_len / p->trailing * p->acc_row; }
             if (!q->precond) norm = 1.0 / (double)L;                  /* two transforms */
             else if (q->precond == SKETCH_PRECOND_F) norm = 1.0 / (double)L;
         } else {
@@ -2826,7 +2836,7 @@ static int ski_layout_of(const sketch_plan *p, size_t max_batch, ski_layout *o) 
     o->nslots = SKI_MAX((size_t)ski_chunk_tasks(p), batch_tasks);
     o->nb = SKI_MIN(p->batch, (max_batch - 1) / batch_tasks + 1);
     o->levels = (size_t)ski_log2(p->chunks) + 1;
-    o->row_floats = p->folds && o->nb > 1 ? (size_t)p->L : p->row_floats;       /* the vectors of a batch share the whole block's diagonal */
+    o->row_floats = p->folds && o->nb > 1 && !p->diag_words ? (size_t)p->L / 2 : p->row_floats;       /* the vectors of a batch share the whole block's diagonal */
 #define SKI_PLUS(a, b, c) do { if (ski_mul_overflows((a), (b), &part) || ski_mul_overflows(part, (c), &part) || part > UINT64_MAX / 4 - floats) return 0; \
                                floats += (part + 15) / 16 * 16; } while (0)
     SKI_PLUS(o->nb, p->buf_len, 1);
@@ -2938,18 +2948,21 @@ static void ski_permutation(const sketch_plan *p, const ski_rng *g, uint64_t m0,
 }
 
 static size_t ski_diag_block(const sketch_plan *p) { return p->desc.algo == SKETCH_AFJL ? p->acc_len : (size_t)p->L; }    /* entries of G in use in a block */
-static size_t ski_fold_at(size_t j) {       /* where coordinate j of a block of 2^15 lies in the order that fold wants: row r = 4 k + r mod 4, SKI_FOLD entries for 256 columns of rows r mod 4 */
-    size_t r = j / 1024, c = j % 1024;
-    return (r % 4 * 4 + c / 256) * SKI_FOLD + SKI_FOLD_G(c % 256, r / 4);
-}
 static void ski_diag(const sketch_plan *p, uint64_t i0, size_t n, float *row) {    /* row[n] = G at coordinates i0 ... of one block */
     ski_rng g = ski_rng_make(p->desc.seed, p->desc.algo, SKI_DIAG, 0);
-    if (p->diag) p->k->normals_of(row, p->diag + i0 / p->L * ski_diag_block(p) + i0 % p->L, n);
+    if (p->diag) p->k->normals_of(row, (const uint16_t *)p->diag + i0 / p->L * ski_diag_block(p) + i0 % p->L, n);
     else if (p->desc.diag == SKETCH_RADEMACHER) {
         size_t j;
         for (j = 0; j < n; j++) row[j] = 1.0f;
         p->k->signs(row, row, i0, n, &g);
     } else p->k->normals(row, i0, n, 16, &g);
+}
+
+static uint64_t ski_fold_first(const sketch_plan *p, uint64_t b, size_t q, size_t k) { return b * p->L + (4 * k + q / 4) * 1024 + q % 4 * 256; }      /* the first coordinate of row k of the q-th fold */
+static void ski_fold_draw(const sketch_plan *p, uint64_t b, size_t q, uint32_t *g) {     /* g[SKI_FOLD_WORDS]: the q-th part of G_b, as fold wants it */
+    const ski_rng r = ski_rng_make(p->desc.seed, p->desc.algo, SKI_DIAG, 0);
+    size_t k;
+    for (k = 0; k < 8; k++) p->k->normals16(g + k * 16, ski_fold_first(p, b, q, k), &r);
 }
 
 static sketch_status ski_fill(sketch_plan *p) {        /* the tables */
@@ -2980,16 +2993,16 @@ static sketch_status ski_fill(sketch_plan *p) {        /* the tables */
         if (st == SKETCH_OK) p->k->thin_pack(q3t, p->b[2], p->r3p);
     }
     if (p->diag_words && st == SKETCH_OK) {
-        uint16_t *diag = (uint16_t *)(void *)((char *)p + p->diag_at);
-        ski_rng g = ski_rng_make(p->desc.seed, p->desc.algo, SKI_DIAG, 0);
-        size_t each = ski_diag_block(p), j;
+        void *diag = (char *)p + p->diag_at;
+        size_t each = ski_diag_block(p), j, k, n;
         uint64_t b;
-        uint32_t w[64];
         for (b = 0; b < p->N; b++)
-            for (j = 0; j < each; j++) {
-                uint64_t i = b * p->L + j;
-                if (j == 0 || i % 128 == 0) p->k->words(w, &g, i / 128);
-                diag[b * each + (p->folds ? ski_fold_at(j) : j)] = (uint16_t)(w[i / 32 % 4 * 16 + i % 16] >> i / 16 % 2 * 16);
+            if (p->folds) for (j = 0; j < each / SKI_FOLD; j++) ski_fold_draw(p, b, j, (uint32_t *)diag + (b * (each / SKI_FOLD) + j) * SKI_FOLD_WORDS);
+            else for (j = 0; j < each; j += n) {
+                float row[256];
+                n = SKI_MIN(each - j, (size_t)256);
+                ski_diag(p, b * p->L + j, n, row);
+                for (k = 0; k < n; k++) ((uint16_t *)diag)[b * each + j + k] = (uint16_t)ski_grid_of(row[k]);
             }
         p->diag = diag;
     }
@@ -3162,7 +3175,7 @@ static void ski_signs(const sketch_plan *p, const float *x, float *out, uint64_t
 static void ski_hb(const sketch_plan *p, const float *x, float *out, uint64_t b) {      /* H B x: signs and the low levels while a part is in L1 */
     ski_rng g = ski_rng_make(p->desc.seed, p->desc.algo, SKI_SIGN, 0);
     size_t L = (size_t)p->L, part = SKI_MIN(L, SKI_WHT_LEAF), i;
-    for (i = 0; i < L; i += part) p->k->hb(x + i, SKETCH_F32, out + i, b * p->L + i, part, &g, (uintptr_t)(x + i) + 8192, 64);
+    for (i = 0; i < L; i += part) p->k->hb(x + i, SKETCH_F32, out + i, b * p->L + i, part, &g, (uintptr_t)(x + i) + 8192, 16);
     p->k->wht(out, L, part);
 }
 static void ski_t1(const sketch_plan *p, const float *x, float *out, uint64_t b, float *aux) {     /* T1 x, with B */
@@ -3185,11 +3198,11 @@ static const float *ski_diag_row(const sketch_plan *p, ski_slot *s, uint64_t b, 
 /* AFFD: sqrt(L/d) R_d T2 P G T1 B. Schioppa 2024, eq. 6, Theorem 3.2. With T = H only the first acc_len rows of the last transform are wanted, and those see the leading
    index only through its low bits: rows of G H B x are added up by target row as they come, and the permutation inside a row and the last transform,
    the same for all blocks, wait for the chunk's end. So a block costs L log L + 2L, and d log d is paid once a chunk. Worst input: none known. */
-static void ski_fold_diag(const sketch_plan *p, uint64_t b, size_t q, float *row) {     /* row[SKI_FOLD]: the q-th part of G_b in that order */
-    const ski_rng g = ski_rng_make(p->desc.seed, p->desc.algo, SKI_DIAG, 0);
-    size_t k;
-    if (p->diag) p->k->normals_of(row, p->diag + b * p->L + q * SKI_FOLD, SKI_FOLD);
-    else for (k = 0; k < 8; k++) p->k->normals(row + k * 16, b * p->L + (4 * k + q / 4) * 1024 + q % 4 * 256, 256, 128, &g);
+static const uint32_t *ski_fold_diag(const sketch_plan *p, uint64_t b, size_t q, float *row) {     /* that part: kept, or drawn into row */
+    const size_t parts = (size_t)p->L / SKI_FOLD;
+    if (p->diag) return (const uint32_t *)p->diag + (b * parts + q) * SKI_FOLD_WORDS;
+    ski_fold_draw(p, b, q, (uint32_t *)(void *)row);
+    return (const uint32_t *)(const void *)row;
 }
 static void ski_fold_rows(const sketch_plan *p, size_t stride, size_t row[32]) {      /* where each row of a block is added up: rows of sums are stride apart */
     size_t j, targets = p->acc_len / p->acc_row;
@@ -3198,25 +3211,33 @@ static void ski_fold_rows(const sketch_plan *p, size_t stride, size_t row[32]) {
 static void ski_affd(const sketch_plan *p, ski_slot *s, uint64_t b, size_t nb) {
     size_t L = (size_t)p->L, t = p->trailing, j, k, q, v, targets = p->acc_len / p->acc_row;
     if (p->folds) {                              /* L = 2^15: eight parts; their last three levels, G and the sums in one pass */
-        const ski_rng g = ski_rng_make(p->desc.seed, p->desc.algo, SKI_SIGN, 0);
+        const ski_rng r = ski_rng_make(p->desc.seed, p->desc.algo, SKI_SIGN, 0);
         size_t row[32];
         ski_fold_rows(p, p->acc_row, row);
-        for (q = 0; nb > 1 && q < L / SKI_FOLD; q++) ski_fold_diag(p, b, q, s->row + q * SKI_FOLD);
+        const uint32_t *g[8 * SKI_WHT_LEAF / SKI_FOLD];
+        const ski_rng gr = ski_rng_make(p->desc.seed, p->desc.algo, SKI_DIAG, 0);
+        const int fresh = nb == 1 && !p->diag;   /* used once: as floats, since it takes 5 operations to make two of 16 bits floats again */
+        for (q = 0; !fresh && q < L / SKI_FOLD; q++) g[q] = ski_fold_diag(p, b, q, s->row + q * SKI_FOLD_WORDS);
         for (v = 0; v < nb; v++) {
             size_t size;
             const uintptr_t next = ski_address(p, s, v, nb, L, &size);      /* is fetched meanwhile */
+            const int one = size == sizeof(float) && !p->diag;                  /* of 16 lines one goes beside fold, which bears no more; all before it: 3% slower */
+            const size_t lines = 4 * size - (size_t)one, leaf = SKI_WHT_LEAF / 256 * 64 * lines;
             for (k = 0; k < 8; k++) {
                 float *out = s->buf + k * SKI_PART;      /* of vector 0 for all: its own input, if it was copied, is at least as far on (ski_input), and read before */
                 const int half = !s->x[v] && s->raw_type != SKETCH_F64;
                 const void *x = half ? (const void *)(s->raw[v] + k * SKI_WHT_LEAF * 2) : (const void *)ski_piece(p, s, v, k * SKI_WHT_LEAF, SKI_WHT_LEAF, out);
-                p->k->hb(x, half ? s->raw_type : SKETCH_F32, out, b * L + k * SKI_WHT_LEAF, SKI_WHT_LEAF, &g, next ? next + k * SKI_WHT_LEAF * size : 0, 16 * size);
+                p->k->hb(x, half ? s->raw_type : SKETCH_F32, out, b * L + k * SKI_WHT_LEAF, SKI_WHT_LEAF, &r, next ? next + k * leaf : 0, lines);
             }
             for (q = 0; q < L / SKI_FOLD; q++) {
-                const size_t c = q % 4 * 256;
+                const float *from = s->buf + q / 4 * t + q % 4 * 256;
+                const uintptr_t rest = next && one ? next + 8 * leaf + q * (SKI_FOLD / 256 * 64) : 0;
                 float *to[8];
-                if (nb == 1) ski_fold_diag(p, b, q, s->row);
-                for (k = 0; k < 8; k++) to[k] = s->acc + v * p->acc_len + row[4 * k + q / 4] + c;
-                p->k->fold(s->buf + q / 4 * t + c, s->row + (nb == 1 ? 0 : q * SKI_FOLD), to);
+                for (k = 0; k < 8; k++) to[k] = s->acc + v * p->acc_len + row[4 * k + q / 4] + q % 4 * 256;
+                if (fresh) {
+                    for (k = 0; k < 8; k++) p->k->normals(s->row + k * 16, ski_fold_first(p, b, q, k), 256, 128, &gr);
+                    p->k->fold(from, s->row, rest, to);
+                } else p->k->fold16(from, g[q], p->diag != NULL, rest, to);
             }
         }
         return;
@@ -3258,9 +3279,9 @@ static void ski_affd_t(const sketch_plan *p, ski_slot *s, const float *z, uint64
         ski_fold_rows(p, t, row);
         for (j = 0; j < (size_t)p->L / SKI_FOLD; j++) {
             const float *from[8];
-            ski_fold_diag(p, b, j, s->row);
+            const uint32_t *diag = ski_fold_diag(p, b, j, s->row);
             for (k = 0; k < 8; k++) from[k] = z + row[4 * k + j / 4] + j % 4 * 256;
-            p->k->unfold(s->buf + j / 4 * t + j % 4 * 256, s->row, from);
+            p->k->unfold(s->buf + j / 4 * t + j % 4 * 256, diag, from);
         }
         for (k = 0; k < 8; k++) p->k->wht(s->buf + k * SKI_PART, SKI_WHT_LEAF, 1);
         p->k->bh_last(s->buf, x, here ? SKI_PART : SKI_WHT_LEAF, !here && p->desc.n >= SKI_STREAM, b * p->L, &g, (uint32_t *)(void *)s->row);
@@ -4016,7 +4037,7 @@ SKETCH_API sketch_threads sketch_threads_openmp(void) {
                      {
                        "format": "sketch.h store",
                        "version": 1,
-                       "operator": "sketch.h stream=1 algo=1 n=... ",   the text that the fingerprint hashes
+                       "operator": "sketch.h stream=2 algo=1 n=... ",   the text that the fingerprint hashes
                        "fingerprint": "0123456789abcdef",               16 hex digits
                        "d": 1024,
                        "dtype": "f32",
@@ -4948,7 +4969,9 @@ SKETCH_API sketch_status sketch_krylov_load(sketch_krylov *k, const char *path) 
 #  define SKI_V_SUM(v)         _mm512_reduce_add_ps(v)
 #  define SKI_V_XORSIGN(v, u)  _mm512_castsi512_ps(_mm512_ternarylogic_epi32(_mm512_castps_si512(v), u, _mm512_set1_epi32((int)0x80000000u), 0x78)) /* v ^ (u & sign) */
 #  define SKI_V_OF_U(u)        _mm512_cvtepi32_ps(u)       /* value, u < 2^31 */
+#  define SKI_V_GRID(v)        _mm512_roundscale_ps(v, 12 << 4 | _MM_FROUND_NO_EXC)       /* to multiples of 2^-12 */
 #  define SKI_U_BITS(v)        _mm512_castps_si512(v)
+#  define SKI_V_OF_BITS(u)     _mm512_castsi512_ps(u)
 #  define SKI_V_TAB16(t, i)    _mm512_permutexvar_ps(i, t)
 #  define SKI_TAB_LOAD(p)      _mm512_loadu_ps(p)
 #  define SKI_V_LOAD_BF16(p)   _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)(const void *)(p))), 16))
@@ -4962,6 +4985,7 @@ SKETCH_API sketch_status sketch_krylov_load(sketch_krylov *k, const char *path) 
 #  define SKI_U_SET1(x)        _mm512_set1_epi32((int)(x))
 #  define SKI_U_ADD(a, b)      _mm512_add_epi32(a, b)
 #  define SKI_U_AND(a, b)      _mm512_and_si512(a, b)
+#  define SKI_U_ANDOR(a, b, c) _mm512_ternarylogic_epi32(a, b, c, 0xEA)
 #  define SKI_U_XOR(a, b)      _mm512_xor_si512(a, b)
 #  define SKI_U_XOR3(a, b, c)  _mm512_ternarylogic_epi32(a, b, c, 0x96)
 #  define SKI_U_SLL(a, n)      _mm512_slli_epi32(a, n)
@@ -4999,7 +5023,9 @@ typedef struct SKI_FN(tab) { ski_v lo, hi; } SKI_FN(tab);
 #  define SKI_V_SUM(v)         SKI_FN(sum)(v)
 #  define SKI_V_XORSIGN(v, u)  SKI_MM(xor_ps)(v, SKI_MM(and_ps)(SKI_MM(castsi256_ps)(u), SKI_MM(set1_ps)(-0.0f)))
 #  define SKI_V_OF_U(u)        SKI_MM(cvtepi32_ps)(u)
+#  define SKI_V_GRID(v)        SKI_V_SUB(SKI_V_ADD(v, SKI_V_SET1(SKI_GRID_ROUND)), SKI_V_SET1(SKI_GRID_ROUND))
 #  define SKI_U_BITS(v)        SKI_MM(castps_si256)(v)
+#  define SKI_V_OF_BITS(u)     SKI_MM(castsi256_ps)(u)
 #  define SKI_V_TAB16(t, i)    SKI_FN(tab16)(t, i)
 #  define SKI_TAB_LOAD(p)      SKI_FN(tab_load)(p)
 #  define SKI_V_LOAD_BF16(p)   SKI_MM(castsi256_ps)(SKI_MM(slli_epi32)(SKI_MM(cvtepu16_epi32)(SKI_MM1(loadu_si128)((const SKI_T(__m128i) *)(const void *)(p))), 16))
@@ -5013,6 +5039,7 @@ typedef struct SKI_FN(tab) { ski_v lo, hi; } SKI_FN(tab);
 #  define SKI_U_SET1(x)        SKI_MM(set1_epi32)((int)(x))
 #  define SKI_U_ADD(a, b)      SKI_MM(add_epi32)(a, b)
 #  define SKI_U_AND(a, b)      SKI_MM(and_si256)(a, b)
+#  define SKI_U_ANDOR(a, b, c) SKI_MM(or_si256)(SKI_MM(and_si256)(a, b), c)
 #  define SKI_U_XOR(a, b)      SKI_MM(xor_si256)(a, b)
 #  define SKI_U_XOR3(a, b, c)  SKI_U_XOR(a, SKI_U_XOR(b, c))
 #  define SKI_U_SLL(a, n)      SKI_MM(slli_epi32)(a, n)
@@ -5068,6 +5095,7 @@ typedef const float *SKI_FN(tab);
 #  define SKI_V_XORSIGN(v, u)  ski_f32_of_bits(ski_bits_of_f32(v) ^ ((u) & 0x80000000u))
 #  define SKI_V_OF_U(u)        ((float)(u))
 #  define SKI_U_BITS(v)        ski_bits_of_f32(v)
+#  define SKI_V_OF_BITS(u)     ski_f32_of_bits(u)
 #  define SKI_V_TAB16(t, i)    ((t)[(i) & 15u])
 #  define SKI_TAB_LOAD(p)      (p)
 #  define SKI_V_LOAD_BF16(p)   ski_f32_of_bits((uint32_t)*(p) << 16)
@@ -5076,6 +5104,7 @@ typedef const float *SKI_FN(tab);
 #  define SKI_U_LOAD(p)        (*(p))
 #  define SKI_U_SET1(x)        (x)
 #  define SKI_U_AND(a, b)      ((a) & (b))
+#  define SKI_U_ANDOR(a, b, c) (((a) & (b)) | (c))
 #  define SKI_U_SLL(a, n)      ((a) << (n))
 #  define SKI_U_SRL(a, n)      ((a) >> (n))
 #  define SKI_U_SLLN(a, n)     ((a) << (n))
@@ -5202,11 +5231,14 @@ SKI_ALWAYS ski_v SKI_FN(normal)(ski_u m, ski_u sign, const SKI_FN(tables) *t) { 
     r = SKI_V_FMA(SKI_V_TAB16(t->t3, i), f, SKI_V_TAB16(t->t2, i));
     r = SKI_V_FMA(r, f, SKI_V_TAB16(t->t1, i));
     r = SKI_V_FMA(r, f, SKI_V_TAB16(t->t0, i));
-    return SKI_V_XORSIGN(r, sign);
+    return SKI_V_XORSIGN(SKI_V_GRID(r), sign);
 }
+#define SKI_NORMALS(do_, w) { /* of 16-bit numbers in the halves of words */ \
+        const ski_u w_ = w, m_ = SKI_U_AND(w_, SKI_U_SET1(0x7fff7fffu)); \
+        const ski_v low_ = SKI_FN(normal)(SKI_U_AND(m_, SKI_U_SET1(0xffffu)), SKI_U_SLL(w_, 16), &t), high_ = SKI_FN(normal)(SKI_U_SRL(m_, 16), w_, &t); do_; }
 #endif
 
-/* Zen 5: 0.153 ns a number, 0.08 of it the words (ten rounds of 26 operations for 128 words: 94 cycles), the rest 14 operations for 16 numbers. The words stay in registers:
+/* Zen 5: 0.155 ns a number, 0.08 of it the words (ten rounds of 26 operations for 128 words: 94 cycles), the rest 15 operations for 16 numbers. The words stay in registers:
    an array on the stack could share sets, in an L1 that predicts its way, with the caller's buffers, by chance of the addresses (AFFD 0.54 for 0.34 ns). */
 static void SKI_FN(normals)(float *out, uint64_t i0, size_t n, size_t gap, const ski_rng *r) {      /* gap: from 16 numbers to the next 16, which is 16 unless i0 and n are multiples of 256 */
     uint32_t w[128];
@@ -5219,10 +5251,7 @@ static void SKI_FN(normals)(float *out, uint64_t i0, size_t n, size_t gap, const
             const SKI_FN(eight) u = SKI_FN(words2_in_registers)(r, i / 256 * 2);
             float *o = out + j / 16 * (gap - 16) + j;
             const SKI_FN(tables) t = SKI_FN(tables_load)();
-            const ski_u low15 = SKI_U_SET1(0x7fff7fffu), low16 = SKI_U_SET1(0xffffu);
-#define SKI_DO(k) { ski_u m = SKI_U_AND(u.w##k, low15); \
-                SKI_V_STORE(o + 2 * (k) * gap, SKI_FN(normal)(SKI_U_AND(m, low16), SKI_U_SLL(u.w##k, 16), &t)); \
-                SKI_V_STORE(o + (2 * (k) + 1) * gap, SKI_FN(normal)(SKI_U_SRL(m, 16), u.w##k, &t)); }
+#define SKI_DO(k) SKI_NORMALS(SKI_V_STORE(o + 2 * (k) * gap, low_); SKI_V_STORE(o + (2 * (k) + 1) * gap, high_), u.w##k)
             SKI_8(SKI_DO)
 #undef SKI_DO
             j += 256;
@@ -5232,16 +5261,11 @@ static void SKI_FN(normals)(float *out, uint64_t i0, size_t n, size_t gap, const
         SKI_FN(words2)(w, r, i / 256 * 2);
 #if SKI_NORMAL_VW > 1
         if (e % 32 == 0) {
-            SKI_FN(tables) t = SKI_FN(tables_load)();
-            const ski_u low15 = SKI_U_SET1(0x7fff7fffu), low16 = SKI_U_SET1(0xffffu);
+            const SKI_FN(tables) t = SKI_FN(tables_load)();
             for (; e + 32 <= end; e += 32) {
                 float *o = out + j / 16 * (gap - 16) + j + (e - first) / 16 * gap;
                 size_t l;
-                for (l = 0; l < 16; l += SKI_VW) {
-                    ski_u u = SKI_U_LOAD(w + e / 2 + l), m = SKI_U_AND(u, low15);
-                    SKI_V_STORE(o + l, SKI_FN(normal)(SKI_U_AND(m, low16), SKI_U_SLL(u, 16), &t));
-                    SKI_V_STORE(o + gap + l, SKI_FN(normal)(SKI_U_SRL(m, 16), u, &t));
-                }
+                for (l = 0; l < 16; l += SKI_VW) SKI_NORMALS(SKI_V_STORE(o + l, low_); SKI_V_STORE(o + gap + l, high_), SKI_U_LOAD(w + e / 2 + l))
             }
         }
 #endif
@@ -5253,17 +5277,42 @@ static void SKI_FN(normals)(float *out, uint64_t i0, size_t n, size_t gap, const
     }
 }
 
-static void SKI_FN(normals_of)(float *out, const uint16_t *h, size_t n) {
-    size_t i = 0;
+static void SKI_FN(normals16)(uint32_t *out, uint64_t i0, const ski_rng *r) {
 #if SKI_NORMAL_VW > 1
     const SKI_FN(tables) t = SKI_FN(tables_load)();
-    for (; i + SKI_VW <= n; i += SKI_VW) {
-        ski_u u = SKI_U_BITS(SKI_V_LOAD_BF16(h + i));
-        if (i % 32 == 0) SKI_AHEAD(h, i + 4096);
-        SKI_V_STORE(out + i, SKI_FN(normal)(SKI_U_AND(SKI_U_SRL(u, 16), SKI_U_SET1(0x7fffu)), u, &t));
-    }
+#define SKI_BITS16(v) SKI_U_BITS(SKI_V_ADD(v, SKI_V_SET1(SKI_GRID_BIAS)))
+#define SKI_PAIR16(to) SKI_U_STORE(to, SKI_U_ANDOR(SKI_BITS16(low_), SKI_U_SET1(0xffffu), SKI_U_SLL(SKI_BITS16(high_), 16)))
+#  if SKI_VW == 16
+    const SKI_FN(eight) u = SKI_FN(words2_in_registers)(r, i0 / 256 * 2);
+#define SKI_DO(k) SKI_NORMALS(SKI_PAIR16(out + 128 * (k)), u.w##k)
+    SKI_8(SKI_DO)
+#undef SKI_DO
+#  else
+    uint32_t w[128];
+    size_t j;
+    SKI_FN(words2)(w, r, i0 / 256 * 2);
+    for (j = 0; j < 128; j += SKI_VW) SKI_NORMALS(SKI_PAIR16(out + j / 16 * 128 + j % 16), SKI_U_LOAD(w + j))
+#  endif
+#undef SKI_PAIR16
+#undef SKI_BITS16
+#undef SKI_NORMALS
+#else
+    uint32_t w[128], j;
+    SKI_FN(words2)(w, r, i0 / 256 * 2);
+    for (j = 0; j < 128; j++) out[j / 16 * 128 + j % 16] = ski_grid_of(ski_normal_of(w[j] & 65535u)) | ski_grid_of(ski_normal_of(w[j] >> 16)) << 16;
 #endif
-    for (; i < n; i++) out[i] = ski_normal_of(h[i]);
+}
+
+/* Normals of 16-bit numbers in the low or the high halves of words */
+#define SKI_V_NORMAL_LOW(w) SKI_V_SUB(SKI_V_OF_BITS(SKI_U_ANDOR(w, SKI_U_SET1(0xffffu), SKI_U_SET1(SKI_GRID_BITS))), SKI_V_SET1(SKI_GRID_BIAS))
+#define SKI_V_NORMAL_HIGH(w) SKI_V_SUB(SKI_V_OF_BITS(SKI_U_ANDOR(SKI_U_SRL(w, 16), SKI_U_SET1(0xffffu), SKI_U_SET1(SKI_GRID_BITS))), SKI_V_SET1(SKI_GRID_BIAS))
+static void SKI_FN(normals_of)(float *out, const uint16_t *u, size_t n) {
+    size_t i = 0;
+    for (; i + SKI_VW <= n; i += SKI_VW) {
+        if (i % 32 == 0) SKI_AHEAD(u, i + 4096);
+        SKI_V_STORE(out + i, SKI_V_NORMAL_HIGH(SKI_U_BITS(SKI_V_LOAD_BF16(u + i))));
+    }
+    for (; i < n; i++) out[i] = ski_f32_of_bits(u[i] | SKI_GRID_BITS) - SKI_GRID_BIAS;
 }
 #undef SKI_NORMAL_VW
 
@@ -5350,7 +5399,7 @@ static void SKI_FN(wht_pass8)(const float *x, float *out, size_t c0, size_t c1, 
     }
 }
 #if SKI_VW == 16
-static void SKI_FN(wht_pass16)(float *x, size_t c0, size_t c1, size_t h, uintptr_t ahead, size_t step) {      /* columns c0 .. c1 of 16 rows; 4 steps are fetched with each 16 */
+static void SKI_FN(wht_pass16)(float *x, size_t c0, size_t c1, size_t h, uintptr_t ahead, size_t lines) {      /* columns c0 .. c1 of 16 rows; 2 or 4 lines are fetched with each 16 */
     size_t c;
     SKI_MINUS;
     for (c = c0; c < c1; c += SKI_VW) {
@@ -5368,8 +5417,8 @@ static void SKI_FN(wht_pass16)(float *x, size_t c0, size_t c1, size_t h, uintptr
         SKI_V_STORE(u, vc); SKI_V_STORE(u + h, vd); SKI_V_STORE(u + 2 * h, ve); SKI_V_STORE(u + 3 * h, vf);
         if (ahead) {
             SKI_AHEAD((const char *)ahead, 0); SKI_AHEAD((const char *)ahead, 64);
-            if (step > 32) { SKI_AHEAD((const char *)ahead, 128); SKI_AHEAD((const char *)ahead, 192); }
-            ahead += 4 * step;
+            if (lines > 2) { SKI_AHEAD((const char *)ahead, 128); SKI_AHEAD((const char *)ahead, 192); }
+            ahead += 64 * lines;
         }
     }
 }
@@ -5471,18 +5520,20 @@ static void SKI_FN(wht_rest)(float *x, size_t n, size_t h) {     /* the levels o
     }
 }
 #if SKI_VW > 1
-/* Up to SKI_WHT_LEAF, from x to out, n >= SKI_WTILE (with signs, 512): w has 16 sign words for each 512 coordinates. What comes next, up to n/16 times step bytes at ahead, is fetched into L2
-   meanwhile, evenly: a core drops prefetches that come faster than its buffers for misses empty, one in 2 ns on Zen 5 (16 lines in each tile, none in the last pass: half of
-   them were lost; any beside the loads of fold: all). */
-SKI_ALWAYS void SKI_FN(wht_leaf)(const void *x, sketch_dtype type, float *out, size_t n, uint32_t *w, uintptr_t ahead, size_t step) {
+/* Up to SKI_WHT_LEAF, from x to out, n >= SKI_WTILE (with signs, 512): w has 16 sign words for each 512 coordinates. What comes next, lines of 64 bytes at ahead for each 256 coordinates, is fetched
+   into L2 meanwhile, evenly: a core drops prefetches that come faster than its buffers for misses empty, one in 2 ns on Zen 5 (16 lines in each tile, none in the last pass: half of
+   them were lost; many beside the loads of fold: all). */
+SKI_ALWAYS void SKI_FN(wht_leaf)(const void *x, sketch_dtype type, float *out, size_t n, uint32_t *w, uintptr_t ahead, size_t lines) {
+    const size_t last = SKI_VW == 16 && n == SKI_WHT_LEAF ? (lines + 1) / 4 : 0, first = lines - last;      /* of them in the last pass, in tiles */
+    const uintptr_t begin = ahead;
     size_t i;
     for (i = 0; i < n; i += SKI_WTILE) {
-        const uintptr_t end = ahead + (SKI_VW == 16 ? 12 : 4) * step;
+        const uintptr_t end = begin + (i + SKI_WTILE) * first / 256 * 64;
         if (ahead) for (; ahead < end; ahead += 64) SKI_AHEAD((const char *)ahead, 0);
         SKI_FN(wht_tile)((const char *)x + i * (type == SKETCH_F32 ? 4 : 2), type, out + i, w ? w + i / 512 * 16 : NULL);
     }
 #if SKI_VW == 16
-    if (n == SKI_WHT_LEAF) { SKI_FN(wht_pass16)(out, 0, 256, 256, ahead, step); return; }
+    if (n == SKI_WHT_LEAF) { SKI_FN(wht_pass16)(out, 0, 256, 256, ahead, last); return; }
 #endif
     SKI_FN(wht_rest)(out, n, SKI_WTILE);
 }
@@ -5508,7 +5559,7 @@ static void SKI_FN(wht_parts)(float *x, size_t n, size_t h0, int ahead) {      /
             return;
         }
 #if SKI_VW > 1
-        if (n >= SKI_WTILE) SKI_FN(wht_leaf)(x, SKETCH_F32, x, n, NULL, ahead ? (uintptr_t)(x + n) : 0, 64);
+        if (n >= SKI_WTILE) SKI_FN(wht_leaf)(x, SKETCH_F32, x, n, NULL, ahead ? (uintptr_t)(x + n) : 0, 16);
         else              { SKI_FN(wht_lanes)(x, n); SKI_FN(wht_rest)(x, n, SKI_VW); }
 #else
         SKI_FN(wht_rest)(x, n, h);
@@ -5518,47 +5569,76 @@ static void SKI_FN(wht_parts)(float *x, size_t n, size_t h0, int ahead) {      /
 static void SKI_FN(wht)(float *x, size_t n, size_t h0) { SKI_FN(wht_parts)(x, n, h0, n >= SKI_WHT_AHEAD); }
 
 /* H B x up to SKI_WHT_LEAF: signs while the first levels are in registers. i0 a multiple of n. */
-static void SKI_FN(hb)(const void *x, sketch_dtype type, float *out, uint64_t i0, size_t n, const ski_rng *r, uintptr_t ahead, size_t step) {
+static void SKI_FN(hb)(const void *x, sketch_dtype type, float *out, uint64_t i0, size_t n, const ski_rng *r, uintptr_t ahead, size_t lines) {
 #if SKI_VW > 1
     if (n >= 512) {
         uint32_t w[128];
         SKI_FN(words2)(w, r, i0 / 4096 * 2);
-        if (type == SKETCH_F32)       SKI_FN(wht_leaf)(x, SKETCH_F32, out, n, w + i0 / 512 % 8 * 16, ahead, step);
-        else if (type == SKETCH_BF16) SKI_FN(wht_leaf)(x, SKETCH_BF16, out, n, w + i0 / 512 % 8 * 16, ahead, step);
-        else                          SKI_FN(wht_leaf)(x, SKETCH_F16, out, n, w + i0 / 512 % 8 * 16, ahead, step);
+        if (type == SKETCH_F32)       SKI_FN(wht_leaf)(x, SKETCH_F32, out, n, w + i0 / 512 % 8 * 16, ahead, lines);
+        else if (type == SKETCH_BF16) SKI_FN(wht_leaf)(x, SKETCH_BF16, out, n, w + i0 / 512 % 8 * 16, ahead, lines);
+        else                          SKI_FN(wht_leaf)(x, SKETCH_F16, out, n, w + i0 / 512 % 8 * 16, ahead, lines);
         return;
     }
 #endif
-    (void)ahead; (void)step;
+    (void)ahead; (void)lines;
     if (type != SKETCH_F32) { SKI_FN(load)(out, x, 0, type, n); x = out; }
     SKI_FN(signs)((const float *)x, out, i0, n, r);
     SKI_FN(wht)(out, n, 1);
 }
 
 /* The last three levels of 8 rows, SKI_PART apart, 256 columns; row k times G goes into acc[k], rounded twice, in the order of k (some may be the same). G's entries lie as they are
-   used, 16 columns of the eight rows after one another: as eight runs of 256 they took 0.075 ns an element from L2, so 0.049 (from L1 0.034; 5 operations, 2.5
-   loads and a store for 16 floats: 0.02). Turning kept words into normals here saved 7% of all, not worth a second copy. Constant distances: with eight accumulators there is
-   no register left for addresses. */
-static void SKI_FN(fold)(const float *x, const float *g, float *const acc[8]) {
+   used: as eight runs of 256 floats they took 0.075 ns an element from L2, so 0.043 (from L1 0.031; 5 operations, 2.5 loads and a store for 16 floats: 0.02). As 16-bit numbers, which a
+   batch uses again and keep_random keeps, 0.038 from L2, although two operations and a half more make one a float; once drawn and used they are 4% slower than floats in all. Constant
+   distances: with eight accumulators there is no register left for addresses. */
+#define SKI_TO(a, v, k) SKI_V_STORE(a + at, SKI_V_ADD(SKI_V_LOAD(a + at), SKI_V_MUL(v, SKI_G(k))));
+#define SKI_FOLD_AT(column) do { const size_t at = column; const float *p = x + at, *q = p + 4 * SKI_PART; \
+        ski_v v0 = SKI_V_LOAD(p), v1 = SKI_V_LOAD(p + SKI_PART), v2 = SKI_V_LOAD(p + 2 * SKI_PART), v3 = SKI_V_LOAD(p + 3 * SKI_PART); \
+        ski_v v4 = SKI_V_LOAD(q), v5 = SKI_V_LOAD(q + SKI_PART), v6 = SKI_V_LOAD(q + 2 * SKI_PART), v7 = SKI_V_LOAD(q + 3 * SKI_PART); \
+        SKI_PIN(v0); SKI_PIN(v1); SKI_PIN(v2); SKI_PIN(v3); SKI_PIN(v4); SKI_PIN(v5); SKI_PIN(v6); SKI_PIN(v7); \
+        SKI_R8(SKI_BM, SKI_BF, v0, v1, v2, v3, v4, v5, v6, v7); \
+        SKI_TO(a0, v0, 0) SKI_TO(a1, v1, 1) SKI_TO(a2, v2, 2) SKI_TO(a3, v3, 3) SKI_TO(a4, v4, 4) SKI_TO(a5, v5, 5) SKI_TO(a6, v6, 6) SKI_TO(a7, v7, 7) } while (0)
+static void SKI_FN(fold)(const float *x, const float *g, uintptr_t ahead, float *const acc[8]) {
     float *a0 = acc[0], *a1 = acc[1], *a2 = acc[2], *a3 = acc[3], *a4 = acc[4], *a5 = acc[5], *a6 = acc[6], *a7 = acc[7];
-    size_t c;
+    size_t c, l;
     SKI_MINUS;
-#define SKI_TO(a, v, k) SKI_V_STORE(a + c, SKI_V_ADD(SKI_V_LOAD(a + c), SKI_V_MUL(v, SKI_V_LOAD(g + SKI_FOLD_G(c, k)))))
-    for (c = 0; c < 256; c += SKI_VW) {
-        ski_v v0 = SKI_V_LOAD(x + c), v1 = SKI_V_LOAD(x + c + SKI_PART), v2 = SKI_V_LOAD(x + c + 2 * SKI_PART), v3 = SKI_V_LOAD(x + c + 3 * SKI_PART);
-        ski_v v4 = SKI_V_LOAD(x + c + 4 * SKI_PART), v5 = SKI_V_LOAD(x + c + 5 * SKI_PART), v6 = SKI_V_LOAD(x + c + 6 * SKI_PART), v7 = SKI_V_LOAD(x + c + 7 * SKI_PART);
-        SKI_PIN(v0); SKI_PIN(v1); SKI_PIN(v2); SKI_PIN(v3); SKI_PIN(v4); SKI_PIN(v5); SKI_PIN(v6); SKI_PIN(v7);
-        SKI_R8(SKI_BM, SKI_BF, v0, v1, v2, v3, v4, v5, v6, v7);
-        SKI_TO(a0, v0, 0); SKI_TO(a1, v1, 1); SKI_TO(a2, v2, 2); SKI_TO(a3, v3, 3); SKI_TO(a4, v4, 4); SKI_TO(a5, v5, 5); SKI_TO(a6, v6, 6); SKI_TO(a7, v7, 7);
+#define SKI_G(k) SKI_V_LOAD(g + 8 * c + 16 * (k) + l)
+    for (c = 0; c < 256; c += 16) {
+        if (ahead && c % 32 == 0) SKI_AHEAD((const char *)ahead, 2 * c);
+        for (l = 0; l < 16; l += SKI_VW) SKI_FOLD_AT(c + l);
     }
-#undef SKI_TO
+#undef SKI_G
 }
+static void SKI_FN(fold16)(const float *x, const uint32_t *g, int kept, uintptr_t ahead, float *const acc[8]) {
+    float *a0 = acc[0], *a1 = acc[1], *a2 = acc[2], *a3 = acc[3], *a4 = acc[4], *a5 = acc[5], *a6 = acc[6], *a7 = acc[7];
+    size_t c, l;
+    SKI_MINUS;
+    for (c = 0; c < 256; c += 32) {
+        SKI_ROLLED
+        for (l = 0; kept && l < 128; l += 16) SKI_AHEAD(g, 4096 + 4 * c + l);
+        if (ahead) SKI_AHEAD((const char *)ahead, 2 * c);
+        for (l = 0; l < 16; l += SKI_VW) {
+#define SKI_G(k) SKI_V_NORMAL_LOW(SKI_U_LOAD(g + 4 * c + 16 * (k) + l))
+            SKI_FOLD_AT(c + l);
+#undef SKI_G
+#define SKI_G(k) SKI_V_NORMAL_HIGH(SKI_U_LOAD(g + 4 * c + 16 * (k) + l))
+            SKI_FOLD_AT(c + 16 + l);
+#undef SKI_G
+        }
+    }
+}
+#undef SKI_FOLD_AT
+#undef SKI_TO
 /* The adjoint: G times rows of z, into 8 parts; and, after transforms of the parts, their last three levels and the signs of B, into rows gap apart. Past the caches where x is long: an
    ordinary store to a line that is not there reads it first. */
-static void SKI_FN(unfold)(float *x, const float *g, const float *const z[8]) {
-    size_t k, c;
-    for (k = 0; k < 8; k++)
-        for (c = 0; c < 256; c += SKI_VW) SKI_V_STORE(x + k * SKI_PART + c, SKI_V_MUL(SKI_V_LOAD(z[k] + c), SKI_V_LOAD(g + SKI_FOLD_G(c, k))));
+static void SKI_FN(unfold)(float *x, const uint32_t *g, const float *const z[8]) {
+    size_t k, c, l;
+    for (k = 0; k < 8; k++, x += SKI_PART, g += 16)
+        for (c = 0; c < 256; c += 32)
+            for (l = 0; l < 16; l += SKI_VW) {
+                const ski_u w = SKI_U_LOAD(g + 4 * c + l);
+                SKI_V_STORE(x + c + l, SKI_V_MUL(SKI_V_LOAD(z[k] + c + l), SKI_V_NORMAL_LOW(w)));
+                SKI_V_STORE(x + c + 16 + l, SKI_V_MUL(SKI_V_LOAD(z[k] + c + 16 + l), SKI_V_NORMAL_HIGH(w)));
+            }
 }
 static void SKI_FN(bh_last)(const float *x, float *out, size_t gap, int streamed, uint64_t i0, const ski_rng *r, uint32_t *w) {      /* w: room for 1024 */
     size_t c0, c, l, k;
@@ -6213,7 +6293,7 @@ static void SKI_FN(gemv_t)(const float *v, size_t m, size_t d, size_t n, const d
 }
 
 static const ski_kernels SKI_FN(kernels) = {
-    SKI_ISA, SKI_FN(words), SKI_FN(signs), SKI_FN(normals), SKI_FN(wht), SKI_FN(wht_top), SKI_FN(hb), SKI_FN(fold), SKI_FN(unfold), SKI_FN(bh_last), SKI_FN(normals_of), SKI_FN(lead8), SKI_FN(lead8_t), SKI_FN(muladd), SKI_FN(mul), SKI_FN(axpy), SKI_FN(add), SKI_FN(scale),
+    SKI_ISA, SKI_FN(words), SKI_FN(signs), SKI_FN(normals), SKI_FN(normals16), SKI_FN(wht), SKI_FN(wht_top), SKI_FN(hb), SKI_FN(fold), SKI_FN(fold16), SKI_FN(unfold), SKI_FN(bh_last), SKI_FN(normals_of), SKI_FN(lead8), SKI_FN(lead8_t), SKI_FN(muladd), SKI_FN(mul), SKI_FN(axpy), SKI_FN(add), SKI_FN(scale),
     SKI_FN(load), SKI_FN(gemm), SKI_FN(thin_pack), SKI_FN(thin), SKI_FN(hartley), SKI_FN(dense), SKI_FN(dense_t), SKI_FN(sjlt), SKI_FN(sjlt_t), SKI_FN(dot), SKI_FN(gemm_nt), SKI_FN(gemv), SKI_FN(gemv_t)
 };
 
@@ -6235,6 +6315,10 @@ static const ski_kernels SKI_FN(kernels) = {
 #undef SKI_V_XORSIGN
 #undef SKI_V_OF_U
 #undef SKI_U_BITS
+#undef SKI_V_GRID
+#undef SKI_V_OF_BITS
+#undef SKI_V_NORMAL_LOW
+#undef SKI_V_NORMAL_HIGH
 #undef SKI_V_TAB16
 #undef SKI_TAB_LOAD
 #undef SKI_V_LOAD_BF16
@@ -6248,6 +6332,7 @@ static const ski_kernels SKI_FN(kernels) = {
 #undef SKI_U_SET1
 #undef SKI_U_ADD
 #undef SKI_U_AND
+#undef SKI_U_ANDOR
 #undef SKI_U_XOR
 #undef SKI_U_XOR3
 #undef SKI_U_SLL

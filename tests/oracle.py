@@ -24,13 +24,13 @@ WHOLE = 2**64 - 1
 # ski_normal_table: c_k at [k][(e + 15) % 16], as f32 bit patterns
 C = np.array([int(w, 16) for w in (
     "408c8efb 40846d2c 40803f6e 4076e6bf 406c7563 40614e86 40557e60 40490cb7 "
-    "403be49d 402def10 401f0c35 400f12c8 3ffba780 3fd76f95 00000000 408294ab "
+    "403be49d 402def10 401f0c35 400f12c8 3ffba780 3fd68c60 00000000 408294ab "
     "be9dac73 bde8dc17 bd7dc0f9 bd0735ff bc8f1889 bc173659 bb9fd843 bb2a38d4 "
-    "bab689d1 ba4599f3 b9d89f86 b971921c b90a01df b8a660b4 00000000 00000000 "
+    "bab689d1 ba4599f3 b9d89f86 b971921c b90a01df b8a465c2 00000000 00000000 "
     "3d392264 3c1d9fa7 3b29fb4f 3a3392a1 393cd1f6 3846567b 374f5b98 365b3e97 "
-    "3568ef86 3478f7ef 3385f621 32911b11 319dd4eb 30b4aea3 00000000 00000000 "
+    "3568ef86 3478f7ef 3385f621 32911b11 319dd4eb 30aef1ef 00000000 00000000 "
     "00000000 b9c4fd15 b84ee8d2 b6d77b76 b560dfcd b3eb2b29 b27378bc b100746d "
-    "af883de4 ae11676f ac9c5d3b ab29d69d a9bca2fa a87d8a5f 00000000 00000000").split()],
+    "af883de4 ae11676f ac9c5d3b ab29d69d a9bca2fa a872c011 00000000 00000000").split()],
     dtype=np.uint32).view(np.float32).reshape(4, 16)
 
 # ---- random words ------------------------------------------------------------------------------------------------
@@ -55,7 +55,7 @@ def normal_exactly(m):
     k = (m.bit_length() + 14) % 16 if m else 0
     r = C[3][k]
     for c in (C[2][k], C[1][k], C[0][k]): r = round_f32(Fraction(float(r)) * m + Fraction(float(c)))
-    return r
+    return round(Fraction(float(r)) * 4096) / 4096                             # ties to even, as Python has it
 
 def normal_from_half(h):
     """the normal that belongs to the 16 bits h (integer array) -> float32"""
@@ -65,6 +65,7 @@ def normal_from_half(h):
     e = np.where(m > 0, (np.frexp(f)[1] + 14) % 16, 0)                          # frexp's exponent is floor(log2 m) + 1
     def fma(a, b, c): return (a.astype(np.float64) * b + c).astype(np.float32)  # one rounding to f32: the same for all m (verified in g_normal_table)
     r = fma(fma(fma(C[3][e], f, C[2][e]), f, C[1][e]), f, C[0][e])
+    r = np.rint(r * np.float32(4096)) / np.float32(4096)
     return np.where(h & np.uint32(32768), -r, r).astype(np.float32)
 
 NORMALS = normal_from_half(np.arange(65536))                                   # all of them
@@ -218,7 +219,7 @@ class Sketch:
                       FJL: lambda: math.sqrt(L / (self.nnz * d)), FFD: lambda: math.sqrt(L / d), DENSE: lambda: d ** -0.5,
                       SJLT: lambda: self.nnz ** -0.5, QK: lambda: math.sqrt(self.n_padded / d)}[algo]()
         self.factor = 1.0 if scale == NONE else self.scale
-        text = (f"sketch.h stream=1 algo={algo} n={n} d={d} seed={seed} precond={precond} diag={diag} "
+        text = (f"sketch.h stream=2 algo={algo} n={n} d={d} seed={seed} precond={precond} diag={diag} "
                 f"block={L} nnz={self.nnz} scale={scale}")
         self.text, self.fingerprint = text, fnv1a(text.encode("ascii"))
 
@@ -506,7 +507,7 @@ def g_normal_table():
     m, var, skew, kurt = moments(v, w)
     ks, a2 = step_fit(v, w)
     bad = bad_if([(m != 0, f"mean {m}"), (abs(var - 1) >= 1e-7, f"variance - 1 = {var - 1:.3g}"), (abs(kurt) > 2e-4, f"kurtosis {kurt:.3g}"),
-                  (ks > 8e-5, f"KS {ks:.3g}"), (abs(v[-1] - 4.39) > 0.005, f"max {v[-1]}"), (len(np.unique(v)) != 65536, "equal values"),
+                  (ks > 1.35e-4, f"KS {ks:.3g}"), (abs(v[-1] - 4.39) > 0.005, f"max {v[-1]}"), ((v * 4096 % 1).any(), "off the grid"), (not v.all(), "a zero"),
                   (any(NORMALS[m] != normal_exactly(m) for m in range(32768)), "an fma in f64 is not one in f32")])
     return bad, f"mean {m:.0e}, variance - 1 = {var - 1:.1e}, excess kurtosis {kurt:.1e}, KS {ks:.1e}, A2/n {a2:.1e}, max {v[-1]:.3f}, {len(np.unique(v))} values"
 
@@ -526,7 +527,7 @@ def g_stream():
 
 def g_text():
     bad = bad_if([(fnv1a(b"") != 0xcbf29ce484222325 or fnv1a(b"a") != 0xaf63dc4c8601ec8c or fnv1a(b"foobar") != 0x85944171f73967e8, "FNV-1a"),
-                  (Sketch(AFFD, 1000000, 1024, 42).text != "sketch.h stream=1 algo=1 n=1000000 d=1024 seed=42 precond=0 diag=0 block=32768 nnz=0 scale=0", "text"),
+                  (Sketch(AFFD, 1000000, 1024, 42).text != "sketch.h stream=2 algo=1 n=1000000 d=1024 seed=42 precond=0 diag=0 block=32768 nnz=0 scale=0", "text"),
                   (kron_factors(2**15) != [32, 1024] or kron_factors(2**20) != [1024, 1024] or kron_factors(1) != [1] or kron_factors(2**27) != [128, 1024, 1024], "kron"),
                   (haar_factors(2**12) != [64] * 2 or haar_factors(2**15) != [128, 256] or haar_factors(2**17) != [32, 64, 64] or haar_factors(2) != [2], "haar factors"),
                   (chunks(1) != [0, 1] or len(chunks(16)) != 3 or len(chunks(10**6)) != 65 or len(chunks(15)) != 2, "chunks"),
@@ -866,7 +867,7 @@ def g_normals(lib, columns, d=2**19):
     bad += bad_if([(missed > 0, f"{missed} values that no half gives"), (total != columns * d, "count"), (not 1e-6 < p < 1 - 1e-6, f"chi-square {x2:.0f}, p = {p:.2g}"),
                    (abs(m) > z, f"mean {m:.2g}"), (abs(var - 1) > 1.42 * z + 1e-7, f"variance - 1 = {var - 1:.2g}"), (abs(skew) > 2.45 * z, f"skew {skew:.2g}"),
                    (abs(kurt) > 4.9 * z + 2.5e-4 or abs(kurt) > .02 and not small, f"excess kurtosis {kurt:.2g}"),
-                   (ks > 2e-4 and not small or ks > tks + 2.7 / math.sqrt(total), f"KS {ks:.2g}"),
+                   (tks > 2e-4 or ks > tks + 2.7 / math.sqrt(total), f"KS {ks:.2g}, of the finite distribution {tks:.2g}"),
                    (a21 * ne > 10 + 3 * ne * ta2, f"A2 of the first {ne:.0e}: {a21 * ne:.2f}")])
     worst = 0
     for key, (s, k) in acc.items():
