@@ -2353,7 +2353,7 @@ typedef struct ski_kernels {
     void (*bh_last)(const float *x, float *out, size_t gap, int streamed, uint64_t i0, const ski_rng *r, uint32_t *w);    /* B times the last three levels of a block
                                                                   of 2^15, to 8 rows gap apart, past the caches if streamed; w: room for 1024 */
     void (*normals_of)(float *out, const uint16_t *u, size_t n);                 /* of 16-bit numbers */
-    void (*lead8)(const float *x, uint64_t i0, const ski_rng *r, size_t ng, const ski_kept *kept, uint32_t *w, float *out, int first, uintptr_t ahead, size_t lines);   /* rows of 1024 into AFJL's kept rows */
+    void (*lead8)(const float *x, uint64_t i0, const ski_rng *r, size_t ng, const ski_kept *kept, uint32_t *w, float *out, int first, int far, uintptr_t ahead, size_t lines);   /* rows of 1024 into AFJL's kept rows */
     void (*lead8_t)(float *x, uint64_t i0, const ski_rng *r, size_t ng, const ski_kept *kept, uint32_t *w, const float *in);
     void (*muladd)(float *acc, const float *a, const float *g, size_t n);        /* acc += a*g, rounded twice */
     void (*mul)(float *out, const float *a, const float *g, size_t n);
@@ -3317,25 +3317,26 @@ static void ski_afjl_signs(ski_kept *kept, size_t group, size_t ng) {
         for (i = 0; i < kept->end[7]; i++) kept->sign[g][i] = odd >> i & 1 ? -1.0f : 1.0f;
     }
 }
-static void ski_afjl_sums(const sketch_plan *p, ski_slot *s, uint64_t b, size_t v, size_t nb, size_t late, ski_kept *kept, uint32_t *w, float *sums) {    /* of vector v's rows */
+static void ski_afjl_sums(const sketch_plan *p, ski_slot *s, uint64_t b, size_t v, size_t nb, int far, size_t late, ski_kept *kept, uint32_t *w, float *sums) {    /* of vector v's rows */
     size_t t = p->trailing, size, j, ng = p->lead == 8 || (!s->x[v] && p->rows <= 4) ? 1 : 2;   /* a piece of one group stays in L1 */
     ski_rng g = ski_rng_make(p->desc.seed, p->desc.algo, SKI_SIGN, 0);
     for (j = 0; j < p->lead; j += 8 * ng) {
         const uintptr_t ahead = ski_address(p, s, v, nb, late + 8 * ng * t + (late ? j * t / 8 * 7 : j * t), &size);
         ski_afjl_signs(kept, j / 8, ng);
-        p->k->lead8(ski_piece(p, s, v, j * t, 8 * ng * t, s->buf + v * p->L), b * p->L + j * t, &g, ng, kept, w, sums, j == 0, ahead, !ahead ? 0 : late ? ng * 7 * size / 4 : ng * 2 * size);
+        p->k->lead8(ski_piece(p, s, v, j * t, 8 * ng * t, s->buf + v * p->L), b * p->L + j * t, &g, ng, kept, w, sums, j == 0, far && s->x[v], ahead, !ahead ? 0 : late ? ng * 7 * size / 4 : ng * 2 * size);
     }
 }
 static void ski_afjl(const sketch_plan *p, ski_slot *s, uint64_t b, size_t nb) {
     size_t L = (size_t)p->L, t = p->trailing, q, v, i;
-    size_t late = p->direct && nb == 1 && s->x[0] && s->next && s->next_size == sizeof(float) && p->lead <= 128 ? L / 8 : 0;     /* so much of the next block is fetched while this one's sums are finished */
+    const int far = p->desc.n >= SKI_STREAM && p->rows <= 8;       /* memory is slower than the kernel */
+    size_t late = !far && p->direct && nb == 1 && s->x[0] && s->next && s->next_size == sizeof(float) && p->lead <= 128 ? L / 8 : 0;     /* so much of the next block is fetched while this one's sums are finished */
     uint32_t *w = (uint32_t *)(void *)s->aux;      /* signs of the groups at hand, then the sums */
     float *sums = s->aux + SKI_KEPT_WORDS;
     ski_kept kept;
     if (p->direct) ski_afjl_kept(p, &kept);
     for (v = 0; v < nb; v++) {
         float *u = s->buf + v * L;
-        if (p->direct) ski_afjl_sums(p, s, b, v, nb, late, &kept, w, sums); else ski_t1(p, s->x[v], u, b, s->aux);
+        if (p->direct) ski_afjl_sums(p, s, b, v, nb, far, late, &kept, w, sums); else ski_t1(p, s->x[v], u, b, s->aux);
         for (q = 0; p->direct && nb > 1 && q < p->rows; q++) {
             p->k->wht(sums + q * SKI_ROW, t, 1);
             memcpy(u + q * t, sums + q * SKI_ROW, t * sizeof(float));
@@ -5117,9 +5118,11 @@ typedef const float *SKI_FN(tab);
 #endif
 #if SKI_VW > 1 && defined(SKI_HAS_X86)
 #  define SKI_FENCE() _mm_sfence()              /* streamed stores are seen before what follows */
+#  define SKI_LOADED() _mm_lfence()             /* loads have arrived before what follows starts */
 #  define SKI_PIN(v) __asm__("" : "+v"(v))      /* stay in a register: gcc would load twice, once for a + b and once for a - b, or a table at each use */
 #else
 #  define SKI_FENCE() ((void)0)
+#  define SKI_LOADED() ((void)0)
 #  define SKI_PIN(v) ((void)0)
 #endif
 
@@ -5674,16 +5677,18 @@ static void SKI_FN(bh_last)(const float *x, float *out, size_t gap, int streamed
 
 /* AFJL: transforms of length 8 across groups of 8 rows of B x (ng = 1 or 2 groups; x at i0, a multiple of 8192; rows of 1024). What the kept rows use of them goes into their
    sums at out straight from registers; two groups share a read and a write. first: the sums start here. w: 256 ng words. lines: how many of those at ahead are fetched for each 16 columns.
-   For each vector of x 5 operations, a load from L2 and, for 8 kept rows, a fused multiply-add and half a read and a write of a sum: 0.085 ns an element with AVX-512 where x is in L2
-   (4.2 GHz). From memory 0.13, a block's end 0.015 more, where a plain read takes 0.093: the rows, the sums and what is under way share L1's few open misses. What decides is who
-   reads ahead: lines in the order of memory, 64 KiB ahead, in short bursts of one instruction. Slower: fetching row by row, a line at a time between the loads, each other line, by
-   several instructions; 4 or 8 groups at once (rows share the sets of L1), tiles of columns for several groups, other orders of columns, outputs through a buffer (0.19), a padded copy
-   of the rows first (0.20), the next signs drawn between the columns. */
+   For each vector of x 5 operations, a load from L2 and, for 8 kept rows, a fused multiply-add and half a read and a write of a sum: 0.065 ns an element with AVX-512 where x is in L2
+   (4.2 GHz), faster than memory (0.095). What decides is who reads ahead: lines in the order of memory, 64 KiB ahead, in short bursts of one instruction. A line that is late holds one
+   of L1's few open misses; a core that runs on asks for the next rows meanwhile, and prefetches, which need them too, are dropped, so more lines are late: 0.14. far: each step waits
+   for its first eight loads before it goes on (by a fence; through an address that depends on them: as fast, but for a full block), which ends that: 0.113; not where x is in a cache or more than
+   8 rows are kept (0.065 to 0.095). A block's end is 0.02 more. Slower: fetching row by row, a line at a time between the loads, each other line, by several instructions, each line twice, half
+   as far or twice; waiting for what was fetched; 4 or 8 groups at once, tiles of columns for several groups, other orders of columns, outputs through a buffer, a padded copy of the
+   rows first, the next signs drawn between the columns. */
 #define SKI_LEAD8(v, x, u) \
     v##0 = SKI_IN8(x, u, 0); v##1 = SKI_IN8(x, u, 1); v##2 = SKI_IN8(x, u, 2); v##3 = SKI_IN8(x, u, 3); v##4 = SKI_IN8(x, u, 4); v##5 = SKI_IN8(x, u, 5); v##6 = SKI_IN8(x, u, 6); v##7 = SKI_IN8(x, u, 7); \
     SKI_R8(SKI_BM, SKI_BF, v##0, v##1, v##2, v##3, v##4, v##5, v##6, v##7)
 #define SKI_IN8(x, u, k) SKI_V_XORSIGN(SKI_V_LOAD((x) + (k) * 1024), SKI_U_SLLN(SKI_U_LOAD((u) + (k) * 32), shift))
-static void SKI_FN(lead8)(const float *x, uint64_t i0, const ski_rng *r, size_t ng, const ski_kept *kept, uint32_t *w, float *out, int first, uintptr_t ahead, size_t lines) {
+static void SKI_FN(lead8)(const float *x, uint64_t i0, const ski_rng *r, size_t ng, const ski_kept *kept, uint32_t *w, float *out, int first, int far, uintptr_t ahead, size_t lines) {
     size_t c, l, i, g;
     SKI_MINUS;
     for (g = 0; g < 2 * ng; g++) SKI_FN(words2)(w + 128 * g, r, i0 / 4096 * 2 + 2 * g);
@@ -5698,6 +5703,7 @@ static void SKI_FN(lead8)(const float *x, uint64_t i0, const ski_rng *r, size_t 
             ski_v a0, a1, a2, a3, a4, a5, a6, a7, b0, b1, b2, b3, b4, b5, b6, b7;
             if (first) for (i = 0; i < kept->end[7]; i++) SKI_V_STORE(to + kept->to[i], SKI_V_SET1(0.0f));
             SKI_LEAD8(a, p, u);
+            if (far && l == 0) SKI_LOADED();
             i = 0;
             if (ng == 1) {
 #define SKI_DO(k) for (; i < kept->end[k]; i++) SKI_V_STORE(to + kept->to[i], SKI_V_FMA(a##k, SKI_V_SET1(kept->sign[0][i]), SKI_V_LOAD(to + kept->to[i])));
@@ -6355,6 +6361,7 @@ static const ski_kernels SKI_FN(kernels) = {
 #undef SKI_PIN
 #undef SKI_U_TWICE
 #undef SKI_FENCE
+#undef SKI_LOADED
 #undef SKI_ROUND
 #undef SKI_PHILOX
 #undef SKI_COUNTERS
