@@ -98,7 +98,7 @@
      zero) is checked at create, in the thread that calls it; keep it so in the threads that work.
 
  MEMORY. sketch_measure() tells, before anything is made, what a plan and a work will hold. A work has, for each vector in flight (1 to 8) and task,
-     about L + 4096 + 9 max(d, 1024) floats whatever n is (AFJL: 10; d rounded up to a power of two for AFFD; SRHT, F and Q: up to L more; AFFD with more than one: L/2 more a task; FFD 5 d; the whole-vector form: L = 2^ceil(log2 n)); QK n^(2/3) + 8 d. Tasks: the
+     about L + 4096 + 9 max(d, 1024) floats whatever n is (AFJL: 10; d rounded up to a power of two for AFFD; SRHT, F and Q: up to L more; AFFD with more than one, nothing kept: L/2 more a task; FFD 5 d; the whole-vector form: L = 2^ceil(log2 n)); QK n^(2/3) + 8 d. Tasks: the
      width of the threads hook, rounded up to a power of two, and doubled if it was none; so let the width be one. create needs, for QK and Q, 16 b r bytes
      a factor for a moment. Nothing is allocated after create and work_create, but by the store. Stack: under 48 KiB a call in optimised builds.
 
@@ -2466,7 +2466,8 @@ SKETCH_API sketch_status sketch_selftest(sketch_isa isa) {
     const ski_kernels *k = ski_kernels_for(isa);
     static const uint32_t known[4] = { 0x6627e8d5u, 0xe169c58du, 0xbc57ac4cu, 0x9b00dbd8u };
     volatile float one = 1.0f, half_ulp = 5.9604644775390625e-8f, ulp = 1.1920928955078125e-7f, tiny = 1.17549435e-38f, r;
-    uint32_t c[4] = { 0, 0, 0, 0 }, w[64], hash = 2166136261u;
+    uint32_t c[4] = { 0, 0, 0, 0 }, w[64], w16[1024], hash = 2166136261u;
+    uint16_t h[52];
     float x[512], y[512];
     ski_rng g;
     size_t i;
@@ -2492,6 +2493,10 @@ SKETCH_API sketch_status sketch_selftest(sketch_isa isa) {
     for (i = 0; i < 64; i += 21) if (w[i] != ski_word(&g, 64 * (uint64_t)0x123456789u + i)) return SKETCH_E_STATE;
     k->normals(x, 160, 96, 16, &g);
     for (i = 0; i < 96; i += 5) if (x[i] != ski_normal_at(&g, 160 + i)) return SKETCH_E_STATE;
+    k->normals16(w16, 256, &g);
+    for (i = 0; i < 256; i += 5) h[i / 5] = (uint16_t)(w16[i / 32 * 128 + i % 16] >> i / 16 % 2 * 16);
+    k->normals_of(x, h, 52);
+    for (i = 0; i < 256; i += 5) if (x[i / 5] != ski_normal_at(&g, 256 + i)) return SKETCH_E_STATE;
     for (i = 0; i < 512; i++) x[i] = (float)(int)(i * i % 31u) - 15.0f;
     k->signs(x, y, 512, 512, &g);
     for (i = 0; i < 512; i += 37) if (y[i] != (ski_minus_at(&g, 512 + i) ? -x[i] : x[i])) return SKETCH_E_STATE;
@@ -3237,7 +3242,7 @@ static void ski_affd(const sketch_plan *p, ski_slot *s, uint64_t b, size_t nb) {
                 if (fresh) {
                     for (k = 0; k < 8; k++) p->k->normals(s->row + k * 16, ski_fold_first(p, b, q, k), 256, 128, &gr);
                     p->k->fold(from, s->row, rest, to);
-                } else p->k->fold16(from, g[q], p->diag != NULL, rest, to);
+                } else p->k->fold16(from, g[q], p->diag && v == 0, rest, to);
             }
         }
         return;
@@ -5106,6 +5111,7 @@ typedef const float *SKI_FN(tab);
 #  define SKI_U_SET1(x)        (x)
 #  define SKI_U_AND(a, b)      ((a) & (b))
 #  define SKI_U_ANDOR(a, b, c) (((a) & (b)) | (c))
+#  define SKI_U_XOR(a, b)      ((a) ^ (b))
 #  define SKI_U_SLL(a, n)      ((a) << (n))
 #  define SKI_U_SRL(a, n)      ((a) >> (n))
 #  define SKI_U_SLLN(a, n)     ((a) << (n))
@@ -5308,7 +5314,7 @@ static void SKI_FN(normals16)(uint32_t *out, uint64_t i0, const ski_rng *r) {
 
 /* Normals of 16-bit numbers in the low or the high halves of words */
 #define SKI_V_NORMAL_LOW(w) SKI_V_SUB(SKI_V_OF_BITS(SKI_U_ANDOR(w, SKI_U_SET1(0xffffu), SKI_U_SET1(SKI_GRID_BITS))), SKI_V_SET1(SKI_GRID_BIAS))
-#define SKI_V_NORMAL_HIGH(w) SKI_V_SUB(SKI_V_OF_BITS(SKI_U_ANDOR(SKI_U_SRL(w, 16), SKI_U_SET1(0xffffu), SKI_U_SET1(SKI_GRID_BITS))), SKI_V_SET1(SKI_GRID_BIAS))
+#define SKI_V_NORMAL_HIGH(w) SKI_V_SUB(SKI_V_OF_BITS(SKI_U_XOR(SKI_U_SRL(w, 16), SKI_U_SET1(SKI_GRID_BITS))), SKI_V_SET1(SKI_GRID_BIAS))
 static void SKI_FN(normals_of)(float *out, const uint16_t *u, size_t n) {
     size_t i = 0;
     for (; i + SKI_VW <= n; i += SKI_VW) {
@@ -5527,7 +5533,7 @@ static void SKI_FN(wht_rest)(float *x, size_t n, size_t h) {     /* the levels o
    into L2 meanwhile, evenly: a core drops prefetches that come faster than its buffers for misses empty, one in 2 ns on Zen 5 (16 lines in each tile, none in the last pass: half of
    them were lost; many beside the loads of fold: all). */
 SKI_ALWAYS void SKI_FN(wht_leaf)(const void *x, sketch_dtype type, float *out, size_t n, uint32_t *w, uintptr_t ahead, size_t lines) {
-    const size_t last = SKI_VW == 16 && n == SKI_WHT_LEAF ? (lines + 1) / 4 : 0, first = lines - last;      /* of them in the last pass, in tiles */
+    const size_t last = SKI_VW == 16 && n == SKI_WHT_LEAF ? SKI_MIN((lines + 1) / 4, 4) : 0, first = lines - last;      /* of them in the last pass, in tiles */
     const uintptr_t begin = ahead;
     size_t i;
     for (i = 0; i < n; i += SKI_WTILE) {

@@ -394,10 +394,10 @@ static void isa_group(void) {
     EACH_OP(o) for (size_t k = 1; k <= 300 + LEN(large); k++) {
         size_t n = k <= 300 ? k : large[k - 301][0], nb = 3;
         sketch_desc q = desc_of(o, n, k <= 300 ? pick_d(n) : large[k - 301][1], 77 + k);
-        float *x, *y0, *y, *t0, *t, *m = NULL;
+        float *x, *y0, *y, *t0, *t, *one, *m = NULL;
         size_t d = (size_t)q.d;
         if (too_dear(o, n)) continue;
-        x = random_floats(nb * n, k); y0 = floats(nb * d); y = floats(nb * d); t0 = floats(n); t = floats(n);
+        x = random_floats(nb * n, k); y0 = floats(nb * d); y = floats(nb * d); one = floats(d); t0 = floats(n); t = floats(n);
         for (size_t i = 0; i < nisas; i++) {
             ctx c;
             q.isa = isas[i];
@@ -405,6 +405,8 @@ static void isa_group(void) {
             CHECK(c.i.isa == isas[i]);
             CHECK_OK(sketch_apply_batch(c.p, x, SKETCH_F32, nb, 0, i ? y : y0, 0, c.w));
             CHECK_OK(sketch_apply_t(c.p, x, i ? t : t0, SKETCH_F32, c.w));
+            CHECK_OK(sketch_apply(c.p, x, SKETCH_F32, one, c.w));                                   /* AFFD: the normals as floats, in a batch as 16-bit numbers */
+            if (o->exact) SAME(i ? y : y0, one, d, "%s, n = %zu, d = %zu, %s: one at a time", o->name, n, d, sketch_isa_name(isas[i]));
             if (!i && !o->exact && n <= 300) {                                                    /* |S|, for the bound that the manual states */
                 float *e = calloc(n * n, sizeof *e);
                 for (size_t j = 0; j < n; j++) e[j * n + j] = 1.0f;
@@ -427,7 +429,7 @@ static void isa_group(void) {
             }
             close_ctx(&c);
         }
-        free(x); free(y0); free(y); free(t0); free(t); free(m);
+        free(x); free(y0); free(y); free(t0); free(t); free(m); free(one);
     }
 }
 
@@ -1165,22 +1167,22 @@ static void hook_free(void *user, void *p, size_t size) {
     free(p);
 }
 static void kept_group(void) {             /* blocks of 2^15 have an order of their own in what is kept; so does what a batch shares */
-    test_begin("core: blocks of the default length and a tail: keep_random, a batch and one at a time give the same bits, S and S^T");
-    for (int algo = SKETCH_AFFD; algo <= SKETCH_AFJL; algo++) {
-        size_t n = algo == SKETCH_AFFD ? 3 * 32768 + 77 : 131072 + 77, d = 700;
+    test_begin("core: blocks of the default length and a tail, and of 4, on every code path: keep_random, a batch and one at a time give the same bits, S and S^T");
+    for (int algo = SKETCH_AFFD; algo <= SKETCH_AFJL; algo++) for (int tiny = 0; tiny < 2; tiny++) {      /* tiny: blocks shorter than a vector */
+        size_t n = tiny ? 29 : algo == SKETCH_AFFD ? 3 * 32768 + 77 : 131072 + 77, d = tiny ? 3 : 700;
         float *x = random_floats(5 * n, 3), *y = floats(10 * d), *t = floats(2 * n);
-        for (uint32_t keep = 0; keep < 2; keep++) for (size_t mb = 1; mb <= 5; mb += 4) {
+        for (size_t i = 0; i < nisas; i++) for (uint32_t keep = 0; keep < 2; keep++) for (size_t mb = 1; mb <= 5; mb += 4) {
             sketch_desc q = sketch_desc_make((sketch_algo)algo, n, d, 9); ctx c;
-            q.keep_random = keep;
+            q.keep_random = keep; q.isa = isas[i]; q.block = tiny ? 4 : 0;
             if (open_ctx(&c, &q, mb)) {
-                float *out = y + (keep || mb > 1 ? 5 * d : 0);
+                float *out = y + (i || keep || mb > 1 ? 5 * d : 0);
                 CHECK_OK(sketch_apply_batch(c.p, x, SKETCH_F32, 5, 0, out, 0, c.w));
-                CHECK_OK(sketch_apply_t(c.p, y, t + (keep ? n : 0), SKETCH_F32, c.w));
-                SAME(y, out, 5 * d, "%s: keep_random %u, batch of %zu", algo == SKETCH_AFFD ? "affd" : "afjl", keep, mb);
+                CHECK_OK(sketch_apply_t(c.p, y, t + (i || keep ? n : 0), SKETCH_F32, c.w));
+                SAME(y, out, 5 * d, "%s: %s, keep_random %u, batch of %zu", algo == SKETCH_AFFD ? "affd" : "afjl", sketch_isa_name(isas[i]), keep, mb);
+                if (i || keep) SAME(t, t + n, n, "%s^T: %s, keep_random %u", algo == SKETCH_AFFD ? "affd" : "afjl", sketch_isa_name(isas[i]), keep);
             }
             close_ctx(&c);
         }
-        SAME(t, t + n, n, "%s^T: keep_random", algo == SKETCH_AFFD ? "affd" : "afjl");
         free(x); free(y); free(t);
     }
     test_end();
