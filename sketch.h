@@ -75,7 +75,8 @@
      The paper's first version calls its algorithms BAMI, FRIKADEL and Straight.
 
  WHICH ALGORITHM WHEN (costs for one vector; memory: what a work needs beside the d outputs)
-     AFFD   the default. O(n log L) additions. Guarantee: Johnson-Lindenstrauss for every x (paper, Theorem 3.2). That is for the pre-conditioners
+     AFFD   the default. O(n log L) additions and n normals; with desc.diag = SKETCH_RADEMACHER n signs instead, in half the time (the guarantee's form and the spread
+            of |S x|^2 stay, the paper proves it for normals). Guarantee: Johnson-Lindenstrauss for every x (paper, Theorem 3.2). That is for the pre-conditioners
             H and F; Q has QK's weakness on sparse and low-rank x in a milder form (AFFD-Q: spread 0.08 on one coordinate at d = 1024, AFJL-Q 0.3). F, Q:
             a block larger than the default loses fidelity where d keeps few rows of its leading factor.
      AFJL   fastest for short sketches: one read, about 4 + ceil(d/1024)/5 additions a coordinate up to d = 65536; N 1024 ceil(d/1024) normals, N = n/2^17. No theorem: e_i + e_j with i = j mod 1024 (the trailing
@@ -259,7 +260,7 @@ typedef enum sketch_algo {           /* 0 is deliberately not an algorithm; the 
     SKETCH_FJL, SKETCH_FFD, SKETCH_DENSE, SKETCH_SJLT, SKETCH_SRHT  /* what they are held against */
 } sketch_algo;
 typedef enum sketch_precond { SKETCH_PRECOND_H = 0, SKETCH_PRECOND_F, SKETCH_PRECOND_Q } sketch_precond;
-typedef enum sketch_diag    { SKETCH_GAUSSIAN = 0, SKETCH_RADEMACHER } sketch_diag;  /* AFFD/AFJL diagonal, dense entries */
+typedef enum sketch_diag    { SKETCH_GAUSSIAN = 0, SKETCH_RADEMACHER } sketch_diag;  /* AFFD/AFJL diagonal, dense entries: normals or signs (AFFD: half the time) */
 #define SKETCH_BLOCK_WHOLE UINT64_MAX  /* one block: the next power of two of n (the paper's single-device form) */
 typedef enum sketch_dtype  { SKETCH_F32 = 0, SKETCH_BF16, SKETCH_F16, SKETCH_F64 } sketch_dtype;
 typedef enum sketch_isa    { SKETCH_ISA_AUTO = 0, SKETCH_ISA_SCALAR, SKETCH_ISA_AVX2,
@@ -2340,7 +2341,7 @@ typedef struct ski_kept { uint8_t end[8]; uint32_t to[SKI_DIRECT]; float sign[2]
 typedef struct ski_kernels {
     sketch_isa isa;
     void (*words)(uint32_t out[64], const ski_rng *r, uint64_t group);           /* W(64 group .. 64 group + 63) */
-    void (*signs)(const float *x, float *out, uint64_t i0, size_t n, const ski_rng *r); /* out[j] = Sign(i0+j) x[j]; out may be x */
+    void (*signs)(const float *x, float *out, uint64_t i0, size_t n, const ski_rng *r); /* out[j] = Sign(i0+j) x[j]; out may be x; x NULL: ones */
     void (*normals)(float *out, uint64_t i0, size_t n, size_t gap, const ski_rng *r);        /* out[j / 16 gap + j % 16] = Normal(i0+j); gap 16 unless i0 and n are multiples of 256 */
     void (*normals16)(uint32_t *out, uint64_t i0, const ski_rng *r);             /* Normal(i0 .. i0 + 255), i0 a multiple of 256, as 16-bit numbers in out[128 j + l], j < 8, l < 16: one row for fold16 */
     void (*wht)(float *x, size_t n, size_t h0);                                   /* the levels of stride h0 and up: 1, all; min(n, SKI_WHT_LEAF), what is left when those parts are done */
@@ -2349,7 +2350,9 @@ typedef struct ski_kernels {
                                                                   from below: reads are ahead of writes. Meanwhile lines of 64 bytes at ahead are fetched for each 256 coordinates; ahead 0: none */
     void (*fold)(const float *x, const float *g, uintptr_t ahead, float *const acc[8]);       /* the last three levels of a block of 2^15, times g, added up; a line for each 256 coordinates is fetched */
     void (*fold16)(const float *x, const uint32_t *g, int kept, uintptr_t ahead, float *const acc[8]);     /* the same; kept: what lies 16 KiB after g is fetched, ahead is 0 */
+    void (*fold_signs)(const float *x, const uint32_t *w, int shift, uintptr_t ahead, float *const acc[8]);     /* the same; G's signs: of row k, bits 31 - shift and down of the 16 words at w + 128 k */
     void (*unfold)(float *x, const uint32_t *g, const float *const z[8]);        /* 256 columns of 8 parts: G, in fold's order, times z[k] */
+    void (*unfold_signs)(float *x, const uint32_t *w, int shift, const float *const z[8]);
     void (*bh_last)(const float *x, float *out, size_t gap, int streamed, uint64_t i0, const ski_rng *r, uint32_t *w);    /* B times the last three levels of a block
                                                                   of 2^15, to 8 rows gap apart, past the caches if streamed; w: room for 1024 */
     void (*normals_of)(float *out, const uint16_t *u, size_t n);                 /* of 16-bit numbers */
@@ -2728,7 +2731,7 @@ static sketch_status ski_setup(const sketch_desc *q, sketch_plan *p) {
         if (q->algo == SKETCH_AFFD) {
             p->acc_len = q->precond ? (size_t)L : (size_t)SKI_MAX(ski_pow2_at_least(d), p->trailing);
             p->z_floats = p->acc_len;
-            p->folds = !q->precond && q->diag == SKETCH_GAUSSIAN && L == 8 * SKI_WHT_LEAF;
+            p->folds = !q->precond && L == 8 * SKI_WHT_LEAF;
             if (p->folds) { p->row_floats = SKI_FOLD; p->buf_len = 7 * SKI_PART + SKI_WHT_LEAF; p->acc_row = SKI_ROW; p->acc_len = p->acc_len / p->trailing * p->acc_row; }
             if (!q->precond) norm = 1.0 / (double)L;                  /* two transforms */
             else if (q->precond == SKETCH_PRECOND_F) norm = 1.0 / (double)L;
@@ -2841,7 +2844,7 @@ static int ski_layout_of(const sketch_plan *p, size_t max_batch, ski_layout *o) 
     o->nslots = SKI_MAX((size_t)ski_chunk_tasks(p), batch_tasks);
     o->nb = SKI_MIN(p->batch, (max_batch - 1) / batch_tasks + 1);
     o->levels = (size_t)ski_log2(p->chunks) + 1;
-    o->row_floats = p->folds && o->nb > 1 && !p->diag_words ? (size_t)p->L / 2 : p->row_floats;       /* the vectors of a batch share the whole block's diagonal */
+    o->row_floats = p->folds && o->nb > 1 && p->desc.diag == SKETCH_GAUSSIAN && !p->diag_words ? (size_t)p->L / 2 : p->row_floats;       /* the vectors of a batch share the whole block's diagonal */
 #define SKI_PLUS(a, b, c) do { if (ski_mul_overflows((a), (b), &part) || ski_mul_overflows(part, (c), &part) || part > UINT64_MAX / 4 - floats) return 0; \
                                floats += (part + 15) / 16 * 16; } while (0)
     SKI_PLUS(o->nb, p->buf_len, 1);
@@ -2956,11 +2959,8 @@ static size_t ski_diag_block(const sketch_plan *p) { return p->desc.algo == SKET
 static void ski_diag(const sketch_plan *p, uint64_t i0, size_t n, float *row) {    /* row[n] = G at coordinates i0 ... of one block */
     ski_rng g = ski_rng_make(p->desc.seed, p->desc.algo, SKI_DIAG, 0);
     if (p->diag) p->k->normals_of(row, (const uint16_t *)p->diag + i0 / p->L * ski_diag_block(p) + i0 % p->L, n);
-    else if (p->desc.diag == SKETCH_RADEMACHER) {
-        size_t j;
-        for (j = 0; j < n; j++) row[j] = 1.0f;
-        p->k->signs(row, row, i0, n, &g);
-    } else p->k->normals(row, i0, n, 16, &g);
+    else if (p->desc.diag == SKETCH_RADEMACHER) p->k->signs(NULL, row, i0, n, &g);
+    else p->k->normals(row, i0, n, 16, &g);
 }
 
 static uint64_t ski_fold_first(const sketch_plan *p, uint64_t b, size_t q, size_t k) { return b * p->L + (4 * k + q / 4) * 1024 + q % 4 * 256; }      /* the first coordinate of row k of the q-th fold */
@@ -3209,6 +3209,13 @@ static const uint32_t *ski_fold_diag(const sketch_plan *p, uint64_t b, size_t q,
     ski_fold_draw(p, b, q, (uint32_t *)(void *)row);
     return (const uint32_t *)(const void *)row;
 }
+/* G's signs, if it has only those: the 64 runs of 512 of a block, and those of the q-th part's row 0, from where row k's lie 128 k words on */
+static void ski_fold_signs(const sketch_plan *p, uint64_t b, uint32_t *w) {
+    const ski_rng r = ski_rng_make(p->desc.seed, p->desc.algo, SKI_DIAG, 0);
+    size_t k;
+    for (k = 0; k < 16; k++) p->k->words(w + 64 * k, &r, b * p->L / 2048 + k);
+}
+static const uint32_t *ski_fold_signs_at(const float *row, size_t q) { return (const uint32_t *)(const void *)row + q / 4 * 32 + q % 4 / 2 * 16; }
 static void ski_fold_rows(const sketch_plan *p, size_t stride, size_t row[32]) {      /* where each row of a block is added up: rows of sums are stride apart */
     size_t j, targets = p->acc_len / p->acc_row;
     for (j = 0; j < 32; j++) row[j] = ski_lead(p, p->inv, j) % targets * stride;
@@ -3221,8 +3228,9 @@ static void ski_affd(const sketch_plan *p, ski_slot *s, uint64_t b, size_t nb) {
         ski_fold_rows(p, p->acc_row, row);
         const uint32_t *g[8 * SKI_WHT_LEAF / SKI_FOLD];
         const ski_rng gr = ski_rng_make(p->desc.seed, p->desc.algo, SKI_DIAG, 0);
-        const int fresh = nb == 1 && !p->diag;   /* used once: as floats, since it takes 5 operations to make two of 16 bits floats again */
-        for (q = 0; !fresh && q < L / SKI_FOLD; q++) g[q] = ski_fold_diag(p, b, q, s->row + q * SKI_FOLD_WORDS);
+        const int signs = p->desc.diag == SKETCH_RADEMACHER, fresh = nb == 1 && !p->diag;      /* used once: as floats, since it takes 5 operations to make two of 16 bits floats again */
+        if (signs) ski_fold_signs(p, b, (uint32_t *)(void *)s->row);
+        for (q = 0; !signs && !fresh && q < L / SKI_FOLD; q++) g[q] = ski_fold_diag(p, b, q, s->row + q * SKI_FOLD_WORDS);
         for (v = 0; v < nb; v++) {
             size_t size;
             const uintptr_t next = ski_address(p, s, v, nb, L, &size);      /* is fetched meanwhile */
@@ -3239,7 +3247,8 @@ static void ski_affd(const sketch_plan *p, ski_slot *s, uint64_t b, size_t nb) {
                 const uintptr_t rest = next && one ? next + 8 * leaf + q * (SKI_FOLD / 256 * 64) : 0;
                 float *to[8];
                 for (k = 0; k < 8; k++) to[k] = s->acc + v * p->acc_len + row[4 * k + q / 4] + q % 4 * 256;
-                if (fresh) {
+                if (signs) p->k->fold_signs(from, ski_fold_signs_at(s->row, q), q % 2 * 16, rest, to);
+                else if (fresh) {
                     for (k = 0; k < 8; k++) p->k->normals(s->row + k * 16, ski_fold_first(p, b, q, k), 256, 128, &gr);
                     p->k->fold(from, s->row, rest, to);
                 } else p->k->fold16(from, g[q], p->diag && v == 0, rest, to);
@@ -3279,14 +3288,16 @@ static void ski_affd_t(const sketch_plan *p, ski_slot *s, const float *z, uint64
     size_t t = p->trailing, j, k, targets = p->acc_len / p->acc_row;
     if (p->folds) {                              /* in the work's buffer, from there to x in one pass */
         const ski_rng g = ski_rng_make(p->desc.seed, p->desc.algo, SKI_SIGN, 0);
-        const int here = x == s->buf;
+        const int here = x == s->buf, signs = p->desc.diag == SKETCH_RADEMACHER;
         size_t row[32];
         ski_fold_rows(p, t, row);
+        if (signs) ski_fold_signs(p, b, (uint32_t *)(void *)s->row);
         for (j = 0; j < (size_t)p->L / SKI_FOLD; j++) {
             const float *from[8];
-            const uint32_t *diag = ski_fold_diag(p, b, j, s->row);
+            float *to = s->buf + j / 4 * t + j % 4 * 256;
             for (k = 0; k < 8; k++) from[k] = z + row[4 * k + j / 4] + j % 4 * 256;
-            p->k->unfold(s->buf + j / 4 * t + j % 4 * 256, diag, from);
+            if (signs) p->k->unfold_signs(to, ski_fold_signs_at(s->row, j), j % 2 * 16, from);
+            else p->k->unfold(to, ski_fold_diag(p, b, j, s->row), from);
         }
         for (k = 0; k < 8; k++) p->k->wht(s->buf + k * SKI_PART, SKI_WHT_LEAF, 1);
         p->k->bh_last(s->buf, x, here ? SKI_PART : SKI_WHT_LEAF, !here && p->desc.n >= SKI_STREAM, b * p->L, &g, (uint32_t *)(void *)s->row);
@@ -5211,11 +5222,11 @@ static void SKI_FN(signs)(const float *x, float *out, uint64_t i0, size_t n, con
             for (; e + 16 <= end; e += 16) {
                 size_t l;
                 for (l = 0; l < 16; l += SKI_VW)
-                    SKI_V_STORE(out + j + e - in_run + l, SKI_V_XORSIGN(SKI_V_LOAD(x + j + e - in_run + l), SKI_U_SLLN(SKI_U_LOAD(w + 16 * q + l), (int)(e / 16))));
+                    SKI_V_STORE(out + j + e - in_run + l, SKI_V_XORSIGN(x ? SKI_V_LOAD(x + j + e - in_run + l) : SKI_V_SET1(1.0f), SKI_U_SLLN(SKI_U_LOAD(w + 16 * q + l), (int)(e / 16))));
             }
 #endif
         for (; e < end; e++) {
-            float v = x[j + e - in_run];
+            float v = x ? x[j + e - in_run] : 1.0f;
             out[j + e - in_run] = w[16 * q + e % 16] >> (31 - e / 16) & 1u ? -v : v;
         }
         j += len;
@@ -5600,9 +5611,11 @@ static void SKI_FN(hb)(const void *x, sketch_dtype type, float *out, uint64_t i0
 
 /* The last three levels of 8 rows, SKI_PART apart, 256 columns; row k times G goes into acc[k], rounded twice, in the order of k (some may be the same). G's entries lie as they are
    used: as eight runs of 256 floats they took 0.075 ns an element from L2, so 0.043 (from L1 0.031; 5 operations, 2.5 loads and a store for 16 floats: 0.02). As 16-bit numbers, which a
-   batch uses again and keep_random keeps, 0.038 from L2, although two operations and a half more make one a float; once drawn and used they are 4% slower than floats in all. Constant
+   batch uses again and keep_random keeps, 0.038 from L2, although two operations and a half more make one a float; once drawn and used they are 4% slower than floats in all. Signs cost
+   an exclusive or and a doubling, and no memory: AFFD 0.17 ns, where normals make it 0.34 and G in a pass of its own, row by row, 0.49. Constant
    distances: with eight accumulators there is no register left for addresses. */
-#define SKI_TO(a, v, k) SKI_V_STORE(a + at, SKI_V_ADD(SKI_V_LOAD(a + at), SKI_V_MUL(v, SKI_G(k))));
+#define SKI_TO(a, v, k) SKI_V_STORE(a + at, SKI_V_ADD(SKI_V_LOAD(a + at), SKI_TIMES(v, k)));
+#define SKI_TIMES(v, k) SKI_V_MUL(v, SKI_G(k))
 #define SKI_FOLD_AT(column) do { const size_t at = column; const float *p = x + at, *q = p + 4 * SKI_PART; \
         ski_v v0 = SKI_V_LOAD(p), v1 = SKI_V_LOAD(p + SKI_PART), v2 = SKI_V_LOAD(p + 2 * SKI_PART), v3 = SKI_V_LOAD(p + 3 * SKI_PART); \
         ski_v v4 = SKI_V_LOAD(q), v5 = SKI_V_LOAD(q + SKI_PART), v6 = SKI_V_LOAD(q + 2 * SKI_PART), v7 = SKI_V_LOAD(q + 3 * SKI_PART); \
@@ -5638,6 +5651,26 @@ static void SKI_FN(fold16)(const float *x, const uint32_t *g, int kept, uintptr_
         }
     }
 }
+#undef SKI_TIMES
+static void SKI_FN(fold_signs)(const float *x, const uint32_t *w, int shift, uintptr_t ahead, float *const acc[8]) {
+    float *a0 = acc[0], *a1 = acc[1], *a2 = acc[2], *a3 = acc[3], *a4 = acc[4], *a5 = acc[5], *a6 = acc[6], *a7 = acc[7];
+    size_t c, l;
+    SKI_MINUS;
+#define SKI_TIMES(v, k) SKI_V_XORSIGN(v, u##k)
+    for (l = 0; l < 16; l += SKI_VW) {
+#define SKI_DO(k) ski_u u##k = SKI_U_SLLN(SKI_U_LOAD(w + 128 * (k) + l), shift);
+        SKI_8(SKI_DO)
+#undef SKI_DO
+        for (c = 0; c < 256; c += 16) {
+            if (ahead && l == 0 && c % 32 == 0) SKI_AHEAD((const char *)ahead, 2 * c);
+            SKI_FOLD_AT(c + l);
+#define SKI_DO(k) u##k = SKI_U_TWICE(u##k);
+            SKI_8(SKI_DO)
+#undef SKI_DO
+        }
+    }
+#undef SKI_TIMES
+}
 #undef SKI_FOLD_AT
 #undef SKI_TO
 /* The adjoint: G times rows of z, into 8 parts; and, after transforms of the parts, their last three levels and the signs of B, into rows gap apart. Past the caches where x is long: an
@@ -5651,6 +5684,14 @@ static void SKI_FN(unfold)(float *x, const uint32_t *g, const float *const z[8])
                 SKI_V_STORE(x + c + l, SKI_V_MUL(SKI_V_LOAD(z[k] + c + l), SKI_V_NORMAL_LOW(w)));
                 SKI_V_STORE(x + c + 16 + l, SKI_V_MUL(SKI_V_LOAD(z[k] + c + 16 + l), SKI_V_NORMAL_HIGH(w)));
             }
+}
+static void SKI_FN(unfold_signs)(float *x, const uint32_t *w, int shift, const float *const z[8]) {
+    size_t k, c, l;
+    for (k = 0; k < 8; k++, x += SKI_PART, w += 128)
+        for (l = 0; l < 16; l += SKI_VW) {
+            ski_u u = SKI_U_SLLN(SKI_U_LOAD(w + l), shift);
+            for (c = l; c < 256; c += 16, u = SKI_U_TWICE(u)) SKI_V_STORE(x + c, SKI_V_XORSIGN(SKI_V_LOAD(z[k] + c), u));
+        }
 }
 static void SKI_FN(bh_last)(const float *x, float *out, size_t gap, int streamed, uint64_t i0, const ski_rng *r, uint32_t *w) {      /* w: room for 1024 */
     size_t c0, c, l, k;
@@ -6308,7 +6349,7 @@ static void SKI_FN(gemv_t)(const float *v, size_t m, size_t d, size_t n, const d
 }
 
 static const ski_kernels SKI_FN(kernels) = {
-    SKI_ISA, SKI_FN(words), SKI_FN(signs), SKI_FN(normals), SKI_FN(normals16), SKI_FN(wht), SKI_FN(wht_top), SKI_FN(hb), SKI_FN(fold), SKI_FN(fold16), SKI_FN(unfold), SKI_FN(bh_last), SKI_FN(normals_of), SKI_FN(lead8), SKI_FN(lead8_t), SKI_FN(muladd), SKI_FN(mul), SKI_FN(axpy), SKI_FN(add), SKI_FN(scale),
+    SKI_ISA, SKI_FN(words), SKI_FN(signs), SKI_FN(normals), SKI_FN(normals16), SKI_FN(wht), SKI_FN(wht_top), SKI_FN(hb), SKI_FN(fold), SKI_FN(fold16), SKI_FN(fold_signs), SKI_FN(unfold), SKI_FN(unfold_signs), SKI_FN(bh_last), SKI_FN(normals_of), SKI_FN(lead8), SKI_FN(lead8_t), SKI_FN(muladd), SKI_FN(mul), SKI_FN(axpy), SKI_FN(add), SKI_FN(scale),
     SKI_FN(load), SKI_FN(gemm), SKI_FN(thin_pack), SKI_FN(thin), SKI_FN(hartley), SKI_FN(dense), SKI_FN(dense_t), SKI_FN(sjlt), SKI_FN(sjlt_t), SKI_FN(dot), SKI_FN(gemm_nt), SKI_FN(gemv), SKI_FN(gemv_t)
 };
 
