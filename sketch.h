@@ -3344,7 +3344,7 @@ static void ski_afjl_sums(const sketch_plan *p, ski_slot *s, uint64_t b, size_t 
 }
 static void ski_afjl(const sketch_plan *p, ski_slot *s, uint64_t b, size_t nb) {
     size_t L = (size_t)p->L, t = p->trailing, q, v, i;
-    const int far = p->desc.n >= SKI_STREAM && p->rows <= 8;       /* memory is slower than the kernel */
+    const int far = p->k->isa == SKETCH_ISA_AVX512 && p->desc.n >= SKI_STREAM && p->rows <= 8;       /* memory is slower than the kernel */
     size_t late = !far && p->direct && nb == 1 && s->x[0] && s->next && s->next_size == sizeof(float) && p->lead <= 128 ? L / 8 : 0;     /* so much of the next block is fetched while this one's sums are finished */
     uint32_t *w = (uint32_t *)(void *)s->aux;      /* signs of the groups at hand, then the sums */
     float *sums = s->aux + SKI_KEPT_WORDS;
@@ -5730,8 +5730,8 @@ static void SKI_FN(bh_last)(const float *x, float *out, size_t gap, int streamed
    For each vector of x 5 operations, a load from L2 and, for 8 kept rows, a fused multiply-add and half a read and a write of a sum: 0.065 ns an element with AVX-512 where x is in L2
    (4.2 GHz), faster than memory (0.095). What decides is who reads ahead: lines in the order of memory, 64 KiB ahead, in short bursts of one instruction. A line that is late holds one
    of L1's few open misses; a core that runs on asks for the next rows meanwhile, and prefetches, which need them too, are dropped, so more lines are late: 0.14. far: each step waits
-   for its first eight loads before it goes on (by a fence; through an address that depends on them: as fast, but for a full block), which ends that: 0.113; not where x is in a cache or more than
-   8 rows are kept (0.065 to 0.095). A block's end is 0.02 more. Slower: fetching row by row, a line at a time between the loads, each other line, by several instructions, each line twice, half
+   for its first eight loads before it goes on (by a fence; through an address that depends on them: half the gain), which ends that: 0.113; not where x is in a cache (0.065 to 0.095), more than
+   8 rows are kept, or with AVX2 (28% slower). Measured on Zen 5 alone. A block's end is 0.02 more. Slower: fetching row by row, a line at a time between the loads, each other line, by several instructions, each line twice, half
    as far or twice; waiting for what was fetched; 4 or 8 groups at once, tiles of columns for several groups, other orders of columns, outputs through a buffer, a padded copy of the
    rows first, the next signs drawn between the columns. */
 #define SKI_LEAD8(v, x, u) \
@@ -5753,7 +5753,7 @@ static void SKI_FN(lead8)(const float *x, uint64_t i0, const ski_rng *r, size_t 
             ski_v a0, a1, a2, a3, a4, a5, a6, a7, b0, b1, b2, b3, b4, b5, b6, b7;
             if (first) for (i = 0; i < kept->end[7]; i++) SKI_V_STORE(to + kept->to[i], SKI_V_SET1(0.0f));
             SKI_LEAD8(a, p, u);
-            if (far && l == 0) SKI_LOADED();
+            if (far) SKI_LOADED();
             i = 0;
             if (ng == 1) {
 #define SKI_DO(k) for (; i < kept->end[k]; i++) SKI_V_STORE(to + kept->to[i], SKI_V_FMA(a##k, SKI_V_SET1(kept->sign[0][i]), SKI_V_LOAD(to + kept->to[i])));
