@@ -75,8 +75,8 @@
      The paper's first version calls its algorithms BAMI, FRIKADEL and Straight.
 
  WHICH ALGORITHM WHEN (costs for one vector; memory: what a work needs beside the d outputs)
-     AFFD   the default. O(n log L) additions and n normals; with desc.diag = SKETCH_RADEMACHER n signs instead, in half the time (the guarantee's form and the spread
-            of |S x|^2 stay, the paper proves it for normals). Guarantee: Johnson-Lindenstrauss for every x (paper, Theorem 3.2). That is for the pre-conditioners
+     AFFD   the default. O(n log L) additions and n normals; with desc.diag = SKETCH_RADEMACHER n signs instead, with blocks of 2^15 in half the time (the
+            guarantee's form and the spread of |S x|^2 stay, the paper proves it for normals). Guarantee: Johnson-Lindenstrauss for every x (paper, Theorem 3.2). That is for the pre-conditioners
             H and F; Q has QK's weakness on sparse and low-rank x in a milder form (AFFD-Q: spread 0.08 on one coordinate at d = 1024, AFJL-Q 0.3). F, Q:
             a block larger than the default loses fidelity where d keeps few rows of its leading factor.
      AFJL   fastest for short sketches: one read, about 4 + ceil(d/1024)/5 additions a coordinate up to d = 65536; N 1024 ceil(d/1024) normals, N = n/2^17. No theorem: e_i + e_j with i = j mod 1024 (the trailing
@@ -99,7 +99,7 @@
      zero) is checked at create, in the thread that calls it; keep it so in the threads that work.
 
  MEMORY. sketch_measure() tells, before anything is made, what a plan and a work will hold. A work has, for each vector in flight (1 to 8) and task,
-     about L + 4096 + 9 max(d, 1024) floats whatever n is (AFJL: 10; d rounded up to a power of two for AFFD; SRHT, F and Q: up to L more; AFFD with more than one, nothing kept: L/2 more a task; FFD 5 d; the whole-vector form: L = 2^ceil(log2 n)); QK n^(2/3) + 8 d. Tasks: the
+     about L + 4096 + 9 max(d, 1024) floats whatever n is (AFJL: 10; d rounded up to a power of two for AFFD; SRHT, F and Q: up to L more; AFFD with more than one, normals not kept: L/2 more a task; FFD 5 d; the whole-vector form: L = 2^ceil(log2 n)); QK n^(2/3) + 8 d. Tasks: the
      width of the threads hook, rounded up to a power of two, and doubled if it was none; so let the width be one. create needs, for QK and Q, 16 b r bytes
      a factor for a moment. Nothing is allocated after create and work_create, but by the store. Stack: under 48 KiB a call in optimised builds.
 
@@ -167,7 +167,7 @@
      sketch_info.scale is that factor.
 
      Sums. C = 1 is doubled while C < 64 and N/(2C) >= 8 (integer division); chunk c holds blocks floor(c N/C) .. floor((c+1) N/C) - 1. Inside a chunk blocks
-     are added in order; chunk results are added as a balanced binary tree over c. (This fixes the bits, not the operator.)
+     are added in order; chunk results are added as a balanced binary tree over c. (This fixes the bits, not the operator; the order inside a block is sketch.h's own, frozen by known answers.)
 
      Fingerprint: FNV-1a (64 bit) of the ASCII text "sketch.h stream=2 algo=1 n=1000000 d=1024 seed=42 precond=0 diag=0 block=32768 nnz=0
      scale=0" (one space between fields; decimal; algo, precond, diag, scale: values of the enums; block, nnz: in force; block 0 for QK, dense and SJLT, nnz 0 but for SJLT and FJL).
@@ -260,7 +260,7 @@ typedef enum sketch_algo {           /* 0 is deliberately not an algorithm; the 
     SKETCH_FJL, SKETCH_FFD, SKETCH_DENSE, SKETCH_SJLT, SKETCH_SRHT  /* what they are held against */
 } sketch_algo;
 typedef enum sketch_precond { SKETCH_PRECOND_H = 0, SKETCH_PRECOND_F, SKETCH_PRECOND_Q } sketch_precond;
-typedef enum sketch_diag    { SKETCH_GAUSSIAN = 0, SKETCH_RADEMACHER } sketch_diag;  /* AFFD/AFJL diagonal, dense entries: normals or signs (AFFD: half the time) */
+typedef enum sketch_diag    { SKETCH_GAUSSIAN = 0, SKETCH_RADEMACHER } sketch_diag;  /* AFFD/AFJL diagonal, dense entries: normals or signs (AFFD: signs take half the time) */
 #define SKETCH_BLOCK_WHOLE UINT64_MAX  /* one block: the next power of two of n (the paper's single-device form) */
 typedef enum sketch_dtype  { SKETCH_F32 = 0, SKETCH_BF16, SKETCH_F16, SKETCH_F64 } sketch_dtype;
 typedef enum sketch_isa    { SKETCH_ISA_AUTO = 0, SKETCH_ISA_SCALAR, SKETCH_ISA_AVX2,
@@ -2356,7 +2356,7 @@ typedef struct ski_kernels {
     void (*bh_last)(const float *x, float *out, size_t gap, int streamed, uint64_t i0, const ski_rng *r, uint32_t *w);    /* B times the last three levels of a block
                                                                   of 2^15, to 8 rows gap apart, past the caches if streamed; w: room for 1024 */
     void (*normals_of)(float *out, const uint16_t *u, size_t n);                 /* of 16-bit numbers */
-    void (*lead8)(const float *x, uint64_t i0, const ski_rng *r, size_t ng, const ski_kept *kept, uint32_t *w, float *out, int first, int far, uintptr_t ahead, size_t lines);   /* rows of 1024 into AFJL's kept rows */
+    void (*lead8)(const float *x, uint64_t i0, const ski_rng *r, size_t ng, const ski_kept *kept, uint32_t *w, float *out, int first, int waits, uintptr_t ahead, size_t lines);   /* rows of 1024 into AFJL's kept rows; waits: each step for its loads */
     void (*lead8_t)(float *x, uint64_t i0, const ski_rng *r, size_t ng, const ski_kept *kept, uint32_t *w, const float *in);
     void (*muladd)(float *acc, const float *a, const float *g, size_t n);        /* acc += a*g, rounded twice */
     void (*mul)(float *out, const float *a, const float *g, size_t n);
@@ -3228,7 +3228,7 @@ static void ski_affd(const sketch_plan *p, ski_slot *s, uint64_t b, size_t nb) {
         ski_fold_rows(p, p->acc_row, row);
         const uint32_t *g[8 * SKI_WHT_LEAF / SKI_FOLD];
         const ski_rng gr = ski_rng_make(p->desc.seed, p->desc.algo, SKI_DIAG, 0);
-        const int signs = p->desc.diag == SKETCH_RADEMACHER, fresh = nb == 1 && !p->diag;      /* used once: as floats, since it takes 5 operations to make two of 16 bits floats again */
+        const int signs = p->desc.diag == SKETCH_RADEMACHER, fresh = !signs && nb == 1 && !p->diag;      /* used once: as floats, since it takes 5 operations to make two of 16 bits floats again */
         if (signs) ski_fold_signs(p, b, (uint32_t *)(void *)s->row);
         for (q = 0; !signs && !fresh && q < L / SKI_FOLD; q++) g[q] = ski_fold_diag(p, b, q, s->row + q * SKI_FOLD_WORDS);
         for (v = 0; v < nb; v++) {
@@ -3333,26 +3333,26 @@ static void ski_afjl_signs(ski_kept *kept, size_t group, size_t ng) {
         for (i = 0; i < kept->end[7]; i++) kept->sign[g][i] = odd >> i & 1 ? -1.0f : 1.0f;
     }
 }
-static void ski_afjl_sums(const sketch_plan *p, ski_slot *s, uint64_t b, size_t v, size_t nb, int far, size_t late, ski_kept *kept, uint32_t *w, float *sums) {    /* of vector v's rows */
+static void ski_afjl_sums(const sketch_plan *p, ski_slot *s, uint64_t b, size_t v, size_t nb, int waits, size_t late, ski_kept *kept, uint32_t *w, float *sums) {    /* of vector v's rows */
     size_t t = p->trailing, size, j, ng = p->lead == 8 || (!s->x[v] && p->rows <= 4) ? 1 : 2;   /* a piece of one group stays in L1 */
     ski_rng g = ski_rng_make(p->desc.seed, p->desc.algo, SKI_SIGN, 0);
     for (j = 0; j < p->lead; j += 8 * ng) {
         const uintptr_t ahead = ski_address(p, s, v, nb, late + 8 * ng * t + (late ? j * t / 8 * 7 : j * t), &size);
         ski_afjl_signs(kept, j / 8, ng);
-        p->k->lead8(ski_piece(p, s, v, j * t, 8 * ng * t, s->buf + v * p->L), b * p->L + j * t, &g, ng, kept, w, sums, j == 0, far && s->x[v], ahead, !ahead ? 0 : late ? ng * 7 * size / 4 : ng * 2 * size);
+        p->k->lead8(ski_piece(p, s, v, j * t, 8 * ng * t, s->buf + v * p->L), b * p->L + j * t, &g, ng, kept, w, sums, j == 0, waits && s->x[v], ahead, !ahead ? 0 : late ? ng * 7 * size / 4 : ng * 2 * size);
     }
 }
 static void ski_afjl(const sketch_plan *p, ski_slot *s, uint64_t b, size_t nb) {
     size_t L = (size_t)p->L, t = p->trailing, q, v, i;
-    const int far = p->k->isa == SKETCH_ISA_AVX512 && p->desc.n >= SKI_STREAM && p->rows <= 8;       /* memory is slower than the kernel */
-    size_t late = !far && p->direct && nb == 1 && s->x[0] && s->next && s->next_size == sizeof(float) && p->lead <= 128 ? L / 8 : 0;     /* so much of the next block is fetched while this one's sums are finished */
+    const int waits = p->k->isa == SKETCH_ISA_AVX512 && p->desc.n >= SKI_STREAM && p->rows <= 8;       /* memory is slower than the kernel */
+    size_t late = !waits && p->direct && nb == 1 && s->x[0] && s->next && s->next_size == sizeof(float) && p->lead <= 128 ? L / 8 : 0;     /* so much of the next block is fetched while this one's sums are finished */
     uint32_t *w = (uint32_t *)(void *)s->aux;      /* signs of the groups at hand, then the sums */
     float *sums = s->aux + SKI_KEPT_WORDS;
     ski_kept kept;
     if (p->direct) ski_afjl_kept(p, &kept);
     for (v = 0; v < nb; v++) {
         float *u = s->buf + v * L;
-        if (p->direct) ski_afjl_sums(p, s, b, v, nb, far, late, &kept, w, sums); else ski_t1(p, s->x[v], u, b, s->aux);
+        if (p->direct) ski_afjl_sums(p, s, b, v, nb, waits, late, &kept, w, sums); else ski_t1(p, s->x[v], u, b, s->aux);
         for (q = 0; p->direct && nb > 1 && q < p->rows; q++) {
             p->k->wht(sums + q * SKI_ROW, t, 1);
             memcpy(u + q * t, sums + q * SKI_ROW, t * sizeof(float));
@@ -5729,7 +5729,7 @@ static void SKI_FN(bh_last)(const float *x, float *out, size_t gap, int streamed
    sums at out straight from registers; two groups share a read and a write. first: the sums start here. w: 256 ng words. lines: how many of those at ahead are fetched for each 16 columns.
    For each vector of x 5 operations, a load from L2 and, for 8 kept rows, a fused multiply-add and half a read and a write of a sum: 0.065 ns an element with AVX-512 where x is in L2
    (4.2 GHz), faster than memory (0.095). What decides is who reads ahead: lines in the order of memory, 64 KiB ahead, in short bursts of one instruction. A line that is late holds one
-   of L1's few open misses; a core that runs on asks for the next rows meanwhile, and prefetches, which need them too, are dropped, so more lines are late: 0.14. far: each step waits
+   of L1's few open misses; a core that runs on asks for the next rows meanwhile, and prefetches, which need them too, are dropped, so more lines are late: 0.14. waits: each step far
    for its first eight loads before it goes on (by a fence; through an address that depends on them: half the gain), which ends that: 0.113; not where x is in a cache (0.065 to 0.095), more than
    8 rows are kept, or with AVX2 (28% slower). Measured on Zen 5 alone. A block's end is 0.02 more. Slower: fetching row by row, a line at a time between the loads, each other line, by several instructions, each line twice, half
    as far or twice; waiting for what was fetched; 4 or 8 groups at once, tiles of columns for several groups, other orders of columns, outputs through a buffer, a padded copy of the
@@ -5738,7 +5738,7 @@ static void SKI_FN(bh_last)(const float *x, float *out, size_t gap, int streamed
     v##0 = SKI_IN8(x, u, 0); v##1 = SKI_IN8(x, u, 1); v##2 = SKI_IN8(x, u, 2); v##3 = SKI_IN8(x, u, 3); v##4 = SKI_IN8(x, u, 4); v##5 = SKI_IN8(x, u, 5); v##6 = SKI_IN8(x, u, 6); v##7 = SKI_IN8(x, u, 7); \
     SKI_R8(SKI_BM, SKI_BF, v##0, v##1, v##2, v##3, v##4, v##5, v##6, v##7)
 #define SKI_IN8(x, u, k) SKI_V_XORSIGN(SKI_V_LOAD((x) + (k) * 1024), SKI_U_SLLN(SKI_U_LOAD((u) + (k) * 32), shift))
-static void SKI_FN(lead8)(const float *x, uint64_t i0, const ski_rng *r, size_t ng, const ski_kept *kept, uint32_t *w, float *out, int first, int far, uintptr_t ahead, size_t lines) {
+static void SKI_FN(lead8)(const float *x, uint64_t i0, const ski_rng *r, size_t ng, const ski_kept *kept, uint32_t *w, float *out, int first, int waits, uintptr_t ahead, size_t lines) {
     size_t c, l, i, g;
     SKI_MINUS;
     for (g = 0; g < 2 * ng; g++) SKI_FN(words2)(w + 128 * g, r, i0 / 4096 * 2 + 2 * g);
@@ -5753,7 +5753,7 @@ static void SKI_FN(lead8)(const float *x, uint64_t i0, const ski_rng *r, size_t 
             ski_v a0, a1, a2, a3, a4, a5, a6, a7, b0, b1, b2, b3, b4, b5, b6, b7;
             if (first) for (i = 0; i < kept->end[7]; i++) SKI_V_STORE(to + kept->to[i], SKI_V_SET1(0.0f));
             SKI_LEAD8(a, p, u);
-            if (far) SKI_LOADED();
+            if (waits) SKI_LOADED();
             i = 0;
             if (ng == 1) {
 #define SKI_DO(k) for (; i < kept->end[k]; i++) SKI_V_STORE(to + kept->to[i], SKI_V_FMA(a##k, SKI_V_SET1(kept->sign[0][i]), SKI_V_LOAD(to + kept->to[i])));

@@ -35,6 +35,7 @@ write_programs() {                     # C and C++ at once; each in a .c and a .
 #include "sketch.h"
 P
     printf '#include "sketch.h"\nint declarations_only(void);\nint declarations_only(void) { return SKETCH_VERSION; }\n' > plain.c
+    { for name in near far IN OUT 'small char' 'hyper long long' 'interface struct' 'min(a, b) 0' 'max(a, b) 0'; do echo "#define $name"; done; cat impl.c; } > windows.c
     printf '#include "sketch.h"\n' | cat impl.c - > impl_then_plain.c
     printf '#include "sketch.h"\n' | cat - impl.c > plain_then_impl.c
     printf '#include "sketch.h"\n#include "sketch.h"\n' > twice.c
@@ -190,6 +191,7 @@ for section; do
     write_programs
     case $section in
     fast)  check "cc -std=c99 -O1 implementation, no warning" cc -std=c99 -O1 $strict -I"$root" -c impl.c -o m.o
+           check "names that windows.h has as macros" cc -std=c99 -fsyntax-only -I"$root" windows.c
            programs cc c
            readme ;;
     gcc)   family gcc g++ ;;

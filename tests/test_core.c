@@ -18,7 +18,8 @@ static const op OPS[] = {       /* exact: a family of additions, the same bits e
     { "affd whole",   SKETCH_AFFD,  SKETCH_PRECOND_H, SKETCH_GAUSSIAN,   WHOLE, 0, 0, 1 }, { "affd unscaled", SKETCH_AFFD, SKETCH_PRECOND_H, SKETCH_GAUSSIAN,   0,  0, SKETCH_SCALE_NONE, 1 },
     { "affd F",       SKETCH_AFFD,  SKETCH_PRECOND_F, SKETCH_GAUSSIAN,   0,     0, 0, 1 }, { "affd F 128",   SKETCH_AFFD,  SKETCH_PRECOND_F, SKETCH_RADEMACHER, 128, 0, 0, 1 },
     { "affd Q",       SKETCH_AFFD,  SKETCH_PRECOND_Q, SKETCH_GAUSSIAN,   0,     0, 0, 0 }, { "affd Q 128",   SKETCH_AFFD,  SKETCH_PRECOND_Q, SKETCH_GAUSSIAN, 128,  0, 0, 0 },
-    { "afjl",         SKETCH_AFJL,  SKETCH_PRECOND_H, SKETCH_GAUSSIAN,   0,     0, 0, 1 }, { "afjl 256 +-1", SKETCH_AFJL,  SKETCH_PRECOND_H, SKETCH_RADEMACHER, 256, 0, 0, 1 },
+    { "afjl",         SKETCH_AFJL,  SKETCH_PRECOND_H, SKETCH_GAUSSIAN,   0,     0, 0, 1 }, { "afjl +-1", SKETCH_AFJL, SKETCH_PRECOND_H, SKETCH_RADEMACHER, 0, 0, 0, 1 },
+    { "afjl 256 +-1", SKETCH_AFJL,  SKETCH_PRECOND_H, SKETCH_RADEMACHER, 256, 0, 0, 1 },
     { "afjl whole",   SKETCH_AFJL,  SKETCH_PRECOND_H, SKETCH_GAUSSIAN,   WHOLE, 0, 0, 1 }, { "afjl F",       SKETCH_AFJL,  SKETCH_PRECOND_F, SKETCH_GAUSSIAN,   0,  0, 0, 1 },
     { "afjl Q",       SKETCH_AFJL,  SKETCH_PRECOND_Q, SKETCH_GAUSSIAN,   0,     0, 0, 0 }, { "afjl unscaled", SKETCH_AFJL, SKETCH_PRECOND_H, SKETCH_GAUSSIAN, 512,  0, SKETCH_SCALE_NONE, 1 },
     { "qk",           SKETCH_QK,    0, 0, 0, 0, 0, 0 },                                    { "qk unscaled",  SKETCH_QK,    0, 0, 0, 0, SKETCH_SCALE_NONE, 0 },
@@ -613,9 +614,9 @@ static void adjoint_group(void) {
 static void long_adjoint_group(void) {
     enum { D = 300, C = 2 * 32768, ROOM = C + 64 };
     test_begin("core: AFFD^T of a long vector: streamed, off a cache line, in f64: the same bits, nothing around them");
-    for (size_t s = 0; s < nisas; s++) for (uint32_t keep = 0; keep < 2; keep++) {
+    for (size_t s = 0; s < nisas; s++) for (uint32_t keep = 0; keep < 3; keep++) {
         sketch_desc q = sketch_desc_make(SKETCH_AFFD, ((size_t)1 << 23) + 9, D, 3); ctx c;
-        q.isa = isas[s]; q.keep_random = keep;
+        q.isa = isas[s]; q.keep_random = keep % 2; q.diag = keep == 2 ? SKETCH_RADEMACHER : SKETCH_GAUSSIAN;
         if (open_ctx(&c, &q, 1)) {
             float *v = random_floats(D, 4), *room = floats(ROOM + 16), *line = room + (64 - (uintptr_t)room % 64) % 64 / 4;
             double *want = malloc(C * sizeof *want);
@@ -626,7 +627,7 @@ static void long_adjoint_group(void) {
                 for (size_t i = 0; i < ROOM; i++) line[i] = 77;
                 CHECK_OK(sketch_apply_t_range(c.p, v, 5 * 32768, C, 1, 0, line + off, SKETCH_F32, c.w));
                 for (size_t i = 0; i < ROOM; i++) bad += i < off || i >= off + C ? line[i] != 77 : (double)line[i] != want[i - off];
-                CHECK_MSG(!bad, "%s, keep_random %u: %zu of %zu differ, %zu floats past a cache line", sketch_isa_name(isas[s]), keep, bad, (size_t)ROOM, off);
+                CHECK_MSG(!bad, "%s, way %u: %zu of %zu differ, %zu floats past a cache line", sketch_isa_name(isas[s]), keep, bad, (size_t)ROOM, off);
             }
             free(v); free(room); free(want);
         }
@@ -997,7 +998,7 @@ static void products_group(void) {
     }
 }
 
-/* ---- known answers, frozen for ever: a change here is a new SKETCH_STREAM_VERSION ---- */
+/* ---- known answers, frozen from the first release on: a change here is a new SKETCH_STREAM_VERSION ---- */
 static float kat_x(uint64_t i) { return (float)((i * 2654435761u & 0xffffffffu) >> 8) / 8388608.0f - 1.0f; }      /* exact */
 static uint64_t fnv(const float *y, size_t n) { uint64_t h = 0xcbf29ce484222325u; for (size_t i = 0; i < n; i++) { uint32_t u; memcpy(&u, &y[i], 4); for (int k = 0; k < 4; k++, u >>= 8) h = (h ^ (u & 255)) * 0x100000001b3u; } return h; }
 typedef struct kat { sketch_algo algo; int pre, diag; uint64_t block; uint32_t nnz; int scale; uint64_t n, d, seed, fingerprint, y, x; } kat;
@@ -1022,6 +1023,8 @@ static const kat KAT[] = {
     { SKETCH_AFFD, 1, 1, 512, 0, 0, 100003, 300, 0x123456789abcdf0u, 0x9e0b42091f0d2dc9u, 0x527c628ab4c57a26u, 0xf32d618b5bffcc5fu },
     { SKETCH_AFJL, 0, 0, 0, 0, 0, 1000, 48, 0x123456789abcdefu, 0xf8f0ed4617979678u, 0x23bd3931868fc279u, 0xf6c6bf69ccc613b4u },
     { SKETCH_AFJL, 0, 0, 0, 0, 0, 100003, 300, 0x123456789abcdf0u, 0x92e409a09a59258cu, 0x15a5b7809551d5a8u, 0x1eb78968cc4b4559u },
+    { SKETCH_AFJL, 0, 1, 0, 0, 0, 1000, 48, 0x123456789abcdefu, 0x2c0a3921541618adu, 0xc29c154539e03cd4u, 0x978d8da8be6ac254u },
+    { SKETCH_AFJL, 0, 1, 0, 0, 0, 100003, 300, 0x123456789abcdf0u, 0x4988c7f16fef9ed5u, 0x26f8095e78cb6328u, 0xf9d482262d0bc411u },
     { SKETCH_AFJL, 0, 1, 256, 0, 0, 1000, 48, 0x123456789abcdefu, 0x5f3a118040966a6fu, 0x4d6782ed17af72d7u, 0x1bda77f61f388314u },
     { SKETCH_AFJL, 0, 1, 512, 0, 0, 100003, 300, 0x123456789abcdf0u, 0x92584a4858a6c7a3u, 0x7885f06a9ac13260u, 0xe4adf85c04eddc82u },
     { SKETCH_AFJL, 0, 0, WHOLE, 0, 0, 1000, 48, 0x123456789abcdefu, 0xf8f0ed4617979678u, 0x23bd3931868fc279u, 0xf6c6bf69ccc613b4u },
@@ -1166,23 +1169,27 @@ static void hook_free(void *user, void *p, size_t size) {
     h->live -= size;
     free(p);
 }
-static void kept_group(void) {             /* blocks of 2^15 have an order of their own in what is kept; so does what a batch shares */
-    test_begin("core: blocks of the default length and a tail, and of 4, on every code path: keep_random, a batch and one at a time give the same bits, S and S^T");
-    for (int algo = SKETCH_AFFD; algo <= SKETCH_AFJL; algo++) for (int tiny = 0; tiny < 2; tiny++) {      /* tiny: blocks shorter than a vector */
-        size_t n = tiny ? 29 : algo == SKETCH_AFFD ? 3 * 32768 + 77 : 131072 + 77, d = tiny ? 3 : 700;
-        float *x = random_floats(5 * n, 3), *y = floats(10 * d), *t = floats(2 * n);
-        for (size_t i = 0; i < nisas; i++) for (uint32_t keep = 0; keep < 2; keep++) for (size_t mb = 1; mb <= 5; mb += 4) {
+static void kept_group(void) {             /* blocks of 2^15 have an order of their own in what is kept; so does what a batch shares; signs are never kept */
+    enum { DEFAULT, TINY, LONG };          /* tiny: blocks shorter than a vector; long: AFJL from memory */
+    test_begin("core: blocks of the default length and a tail, of 4, and of a long vector, on every code path: keep_random, a batch and one at a time give the same bits, S and S^T");
+    for (int algo = SKETCH_AFFD; algo <= SKETCH_AFJL; algo++) for (int diag = 0; diag < 2; diag++) for (int size = 0; size < (algo == SKETCH_AFJL && !diag ? 3 : 2); size++) {
+        const size_t n = size == TINY ? 29 : size == LONG ? ((size_t)1 << 23) + 9 : algo == SKETCH_AFFD ? 3 * 32768 + 77 : 131072 + 77, d = size == TINY ? 3 : 700, nb = size == LONG ? 1 : 5;
+        float *x = random_floats(nb * n, 3), *y = floats(2 * nb * d), *t = floats(2 * n);
+        size_t runs = 0;
+        for (size_t i = 0; i < nisas; i++) for (uint32_t keep = 0; keep < 2; keep++) for (size_t mb = 1; mb <= nb; mb += 4) {
             sketch_desc q = sketch_desc_make((sketch_algo)algo, n, d, 9); ctx c;
-            q.keep_random = keep; q.isa = isas[i]; q.block = tiny ? 4 : 0;
+            q.diag = (sketch_diag)diag; q.keep_random = keep; q.isa = isas[i]; q.block = size == TINY ? 4 : 0;
             if (open_ctx(&c, &q, mb)) {
-                float *out = y + (i || keep || mb > 1 ? 5 * d : 0);
-                CHECK_OK(sketch_apply_batch(c.p, x, SKETCH_F32, 5, 0, out, 0, c.w));
-                CHECK_OK(sketch_apply_t(c.p, y, t + (i || keep ? n : 0), SKETCH_F32, c.w));
-                SAME(y, out, 5 * d, "%s: %s, keep_random %u, batch of %zu", algo == SKETCH_AFFD ? "affd" : "afjl", sketch_isa_name(isas[i]), keep, mb);
-                if (i || keep) SAME(t, t + n, n, "%s^T: %s, keep_random %u", algo == SKETCH_AFFD ? "affd" : "afjl", sketch_isa_name(isas[i]), keep);
+                float *out = y + (runs ? nb * d : 0), *back = t + (runs ? n : 0);
+                CHECK_OK(sketch_apply_batch(c.p, x, SKETCH_F32, nb, 0, out, 0, c.w));
+                CHECK_OK(sketch_apply_t(c.p, y, back, SKETCH_F32, c.w));
+                SAME(y, out, nb * d, "algorithm %d, diag %d, n = %zu: %s, keep_random %u, batch of %zu", algo, diag, n, sketch_isa_name(isas[i]), keep, mb);
+                SAME(t, back, n, "S^T: algorithm %d, diag %d, n = %zu: %s, keep_random %u, batch of %zu", algo, diag, n, sketch_isa_name(isas[i]), keep, mb);
+                runs++;
             }
             close_ctx(&c);
         }
+        CHECK(runs == nisas * 2 * (nb > 1 ? 2 : 1));
         free(x); free(y); free(t);
     }
     test_end();
