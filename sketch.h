@@ -2355,7 +2355,7 @@ typedef struct ski_kernels {
     void (*unfold_signs)(float *x, const uint32_t *w, int shift, const float *const z[8]);
     void (*bh_last)(const float *x, float *out, size_t gap, int streamed, uint64_t i0, const ski_rng *r, uint32_t *w);    /* B times the last three levels of a block
                                                                   of 2^15, to 8 rows gap apart, past the caches if streamed; w: room for 1024 */
-    void (*normals_of)(float *out, const uint16_t *u, size_t n);                 /* of 16-bit numbers */
+    void (*normals_of)(float *out, const uint16_t *u, size_t n);                 /* normals from 16-bit numbers: out[j] = (u[j] - 32768) / 4096 */
     void (*lead8)(const float *x, uint64_t i0, const ski_rng *r, size_t ng, const ski_kept *kept, uint32_t *w, float *out, int first, int waits, uintptr_t ahead, size_t lines);   /* rows of 1024 into AFJL's kept rows; waits: each step for its loads */
     void (*lead8_t)(float *x, uint64_t i0, const ski_rng *r, size_t ng, const ski_kept *kept, uint32_t *w, const float *in);
     void (*muladd)(float *acc, const float *a, const float *g, size_t n);        /* acc += a*g, rounded twice */
@@ -2999,16 +2999,18 @@ static sketch_status ski_fill(sketch_plan *p) {        /* the tables */
     }
     if (p->diag_words && st == SKETCH_OK) {
         void *diag = (char *)p + p->diag_at;
-        size_t each = ski_diag_block(p), j, k, n;
+        const size_t each = ski_diag_block(p), parts = p->folds ? each / SKI_FOLD : 0;
+        size_t j, k, n;
         uint64_t b;
-        for (b = 0; b < p->N; b++)
-            if (p->folds) for (j = 0; j < each / SKI_FOLD; j++) ski_fold_draw(p, b, j, (uint32_t *)diag + (b * (each / SKI_FOLD) + j) * SKI_FOLD_WORDS);
-            else for (j = 0; j < each; j += n) {
+        for (b = 0; b < p->N; b++) {
+            for (j = 0; j < parts; j++) ski_fold_draw(p, b, j, (uint32_t *)diag + (b * parts + j) * SKI_FOLD_WORDS);
+            for (j = 0; !parts && j < each; j += n) {
                 float row[256];
                 n = SKI_MIN(each - j, (size_t)256);
                 ski_diag(p, b * p->L + j, n, row);
                 for (k = 0; k < n; k++) ((uint16_t *)diag)[b * each + j + k] = (uint16_t)ski_grid_of(row[k]);
             }
+        }
         p->diag = diag;
     }
     return st;
@@ -3203,7 +3205,7 @@ static const float *ski_diag_row(const sketch_plan *p, ski_slot *s, uint64_t b, 
 /* AFFD: sqrt(L/d) R_d T2 P G T1 B. Schioppa 2024, eq. 6, Theorem 3.2. With T = H only the first acc_len rows of the last transform are wanted, and those see the leading
    index only through its low bits: rows of G H B x are added up by target row as they come, and the permutation inside a row and the last transform,
    the same for all blocks, wait for the chunk's end. So a block costs L log L + 2L, and d log d is paid once a chunk. Worst input: none known. */
-static const uint32_t *ski_fold_diag(const sketch_plan *p, uint64_t b, size_t q, float *row) {     /* that part: kept, or drawn into row */
+static const uint32_t *ski_fold_diag(const sketch_plan *p, uint64_t b, size_t q, float *row) {     /* the q-th part of G_b: kept, or drawn into row */
     const size_t parts = (size_t)p->L / SKI_FOLD;
     if (p->diag) return (const uint32_t *)p->diag + (b * parts + q) * SKI_FOLD_WORDS;
     ski_fold_draw(p, b, q, (uint32_t *)(void *)row);
@@ -3223,12 +3225,11 @@ static void ski_fold_rows(const sketch_plan *p, size_t stride, size_t row[32]) {
 static void ski_affd(const sketch_plan *p, ski_slot *s, uint64_t b, size_t nb) {
     size_t L = (size_t)p->L, t = p->trailing, j, k, q, v, targets = p->acc_len / p->acc_row;
     if (p->folds) {                              /* L = 2^15: eight parts; their last three levels, G and the sums in one pass */
-        const ski_rng r = ski_rng_make(p->desc.seed, p->desc.algo, SKI_SIGN, 0);
+        const ski_rng of_b = ski_rng_make(p->desc.seed, p->desc.algo, SKI_SIGN, 0), of_g = ski_rng_make(p->desc.seed, p->desc.algo, SKI_DIAG, 0);
+        const int signs = p->desc.diag == SKETCH_RADEMACHER, fresh = !signs && nb == 1 && !p->diag;      /* fresh: used once, so as floats: two of 16 bits take 5 operations to be floats again */
+        const uint32_t *g[8 * SKI_WHT_LEAF / SKI_FOLD];
         size_t row[32];
         ski_fold_rows(p, p->acc_row, row);
-        const uint32_t *g[8 * SKI_WHT_LEAF / SKI_FOLD];
-        const ski_rng gr = ski_rng_make(p->desc.seed, p->desc.algo, SKI_DIAG, 0);
-        const int signs = p->desc.diag == SKETCH_RADEMACHER, fresh = !signs && nb == 1 && !p->diag;      /* used once: as floats, since it takes 5 operations to make two of 16 bits floats again */
         if (signs) ski_fold_signs(p, b, (uint32_t *)(void *)s->row);
         for (q = 0; !signs && !fresh && q < L / SKI_FOLD; q++) g[q] = ski_fold_diag(p, b, q, s->row + q * SKI_FOLD_WORDS);
         for (v = 0; v < nb; v++) {
@@ -3240,7 +3241,7 @@ static void ski_affd(const sketch_plan *p, ski_slot *s, uint64_t b, size_t nb) {
                 float *out = s->buf + k * SKI_PART;      /* of vector 0 for all: its own input, if it was copied, is at least as far on (ski_input), and read before */
                 const int half = !s->x[v] && s->raw_type != SKETCH_F64;
                 const void *x = half ? (const void *)(s->raw[v] + k * SKI_WHT_LEAF * 2) : (const void *)ski_piece(p, s, v, k * SKI_WHT_LEAF, SKI_WHT_LEAF, out);
-                p->k->hb(x, half ? s->raw_type : SKETCH_F32, out, b * L + k * SKI_WHT_LEAF, SKI_WHT_LEAF, &r, next ? next + k * leaf : 0, lines);
+                p->k->hb(x, half ? s->raw_type : SKETCH_F32, out, b * L + k * SKI_WHT_LEAF, SKI_WHT_LEAF, &of_b, next ? next + k * leaf : 0, lines);
             }
             for (q = 0; q < L / SKI_FOLD; q++) {
                 const float *from = s->buf + q / 4 * t + q % 4 * 256;
@@ -3249,7 +3250,7 @@ static void ski_affd(const sketch_plan *p, ski_slot *s, uint64_t b, size_t nb) {
                 for (k = 0; k < 8; k++) to[k] = s->acc + v * p->acc_len + row[4 * k + q / 4] + q % 4 * 256;
                 if (signs) p->k->fold_signs(from, ski_fold_signs_at(s->row, q), q % 2 * 16, rest, to);
                 else if (fresh) {
-                    for (k = 0; k < 8; k++) p->k->normals(s->row + k * 16, ski_fold_first(p, b, q, k), 256, 128, &gr);
+                    for (k = 0; k < 8; k++) p->k->normals(s->row + k * 16, ski_fold_first(p, b, q, k), 256, 128, &of_g);
                     p->k->fold(from, s->row, rest, to);
                 } else p->k->fold16(from, g[q], p->diag && v == 0, rest, to);
             }
@@ -5363,8 +5364,7 @@ static void SKI_FN(load)(float *out, const void *x, uint64_t first, sketch_dtype
    vector and between vectors in registers; higher strides go by radix 16 (8 where there are 16 registers) columns; above SKI_WHT_LEAF
    floats the recursion transforms the parts first, so each part crosses each cache level once.
    Zen 5, cycles for 16 floats in L1: a tile 4.05 (twelve operations, four pipes), with signs 4.7 (one vector after the other 5.3; interleaved with the radix 16 of the tile before, by hand 4.4), radix 16 1.4,
-   radix 4 1.0; a store a cycle is the floor. In parts of
-   2^20 from memory 0.205 ns a float, in cache 0.18; reading and writing alone 0.12. */
+   radix 4 1.0; a store a cycle is the floor. In parts of 2^20 from memory 0.205 ns a float, in cache 0.18; reading and writing alone 0.12. */
 #define SKI_BF(a, b) do { ski_v t_ = a; a = SKI_V_ADD(t_, b); b = SKI_V_SUB(t_, b); } while (0)
 #define SKI_BM(a, b) do { ski_v t_ = a; a = SKI_V_ADD(t_, b); b = SKI_V_FMA(b, minus_, t_); } while (0)       /* the same; with SKI_MINUS: half of it on the multiplier's ports */
 #define SKI_MINUS ski_v minus_ = SKI_V_SET1(-1.0f); SKI_PIN(minus_)
@@ -5544,7 +5544,7 @@ static void SKI_FN(wht_rest)(float *x, size_t n, size_t h) {     /* the levels o
 }
 #if SKI_VW > 1
 /* Up to SKI_WHT_LEAF, from x to out, n >= SKI_WTILE (with signs, 512): w has 16 sign words for each 512 coordinates. What comes next, lines of 64 bytes at ahead for each 256 coordinates, is fetched
-   into L2 meanwhile, evenly: a core drops prefetches that come faster than its buffers for misses empty, one in 2 ns on Zen 5 (16 lines in each tile, none in the last pass: half of
+   into L2 meanwhile, evenly: a core drops prefetches that come faster than its buffers for misses empty, one in 1.6 to 2 ns on Zen 5 (16 lines in each tile, none in the last pass: half of
    them were lost; many beside the loads of fold: all). */
 SKI_ALWAYS void SKI_FN(wht_leaf)(const void *x, sketch_dtype type, float *out, size_t n, uint32_t *w, uintptr_t ahead, size_t lines) {
     const size_t last = SKI_VW == 16 && n == SKI_WHT_LEAF ? SKI_MIN((lines + 1) / 4, 4) : 0, first = lines - last;      /* of them in the last pass, in tiles */
@@ -5729,7 +5729,7 @@ static void SKI_FN(bh_last)(const float *x, float *out, size_t gap, int streamed
    sums at out straight from registers; two groups share a read and a write. first: the sums start here. w: 256 ng words. lines: how many of those at ahead are fetched for each 16 columns.
    For each vector of x 5 operations, a load from L2 and, for 8 kept rows, a fused multiply-add and half a read and a write of a sum: 0.065 ns an element with AVX-512 where x is in L2
    (4.2 GHz), faster than memory (0.095). What decides is who reads ahead: lines in the order of memory, 64 KiB ahead, in short bursts of one instruction. A line that is late holds one
-   of L1's few open misses; a core that runs on asks for the next rows meanwhile, and prefetches, which need them too, are dropped, so more lines are late: 0.14. waits: each step far
+   of L1's few open misses; a core that runs on asks for the next rows meanwhile, and prefetches, which need them too, are dropped, so more lines are late: 0.14. waits: each step waits
    for its first eight loads before it goes on (by a fence; through an address that depends on them: half the gain), which ends that: 0.113; not where x is in a cache (0.065 to 0.095), more than
    8 rows are kept, or with AVX2 (28% slower). Measured on Zen 5 alone. A block's end is 0.02 more. Slower: fetching row by row, a line at a time between the loads, each other line, by several instructions, each line twice, half
    as far or twice; waiting for what was fetched; 4 or 8 groups at once, tiles of columns for several groups, other orders of columns, outputs through a buffer, a padded copy of the
