@@ -22,7 +22,7 @@
      >>config      macros, version      >>platform    CPU detection, allocation
      >>types       status, enums, desc  >>isa         vector vocabularies, self-inclusion
      >>api         core functions       >>plan        validation, fingerprint, tables
-     >>helpers     attribution, spectra >>algorithms  one sub-section for each operator
+     >>helpers     attribution, spectra >>operators   one room for each operator
      >>stop        end of the API       >>apply       accumulate, stream, batch, adjoint
      >>kernels     the kernel template  >>store       the append-only files
      >>licence     MIT
@@ -212,7 +212,7 @@
 #define SKETCH_VERSION_MINOR 1
 #define SKETCH_VERSION_PATCH 0
 #define SKETCH_VERSION        (SKETCH_VERSION_MAJOR*10000 + SKETCH_VERSION_MINOR*100 + SKETCH_VERSION_PATCH)
-#define SKETCH_STREAM_VERSION 2   /* bumped whenever the map (algo,n,d,seed,options) -> operator changes */
+#define SKETCH_STREAM_VERSION 3   /* bumped whenever the map (algo,n,d,seed,options) -> operator changes */
 
 #ifndef SKETCH_API
 #  ifdef SKETCH_STATIC
@@ -257,10 +257,11 @@ typedef enum sketch_status {
 
 typedef enum sketch_algo {           /* 0 is deliberately not an algorithm; the values are part of the stream */
     SKETCH_AFFD = 1, SKETCH_AFJL, SKETCH_QK,                        /* the paper's three        */
-    SKETCH_FJL, SKETCH_FFD, SKETCH_DENSE, SKETCH_SJLT, SKETCH_SRHT  /* what they are held against */
+    SKETCH_FJL, SKETCH_FFD, SKETCH_DENSE, SKETCH_SJLT, SKETCH_SRHT, /* what they are held against */
+    SKETCH_MASK
 } sketch_algo;
 typedef enum sketch_precond { SKETCH_PRECOND_H = 0, SKETCH_PRECOND_F, SKETCH_PRECOND_Q } sketch_precond;
-typedef enum sketch_diag    { SKETCH_GAUSSIAN = 0, SKETCH_RADEMACHER } sketch_diag;  /* AFFD/AFJL diagonal, dense entries: normals or signs (AFFD: signs take half the time) */
+typedef enum sketch_diag    { SKETCH_DIAG_DEFAULT = 0, SKETCH_GAUSSIAN, SKETCH_RADEMACHER } sketch_diag;  /* AFFD/AFJL diagonal, dense entries: normals or signs (AFFD: signs take half the time) */
 #define SKETCH_BLOCK_WHOLE UINT64_MAX  /* one block: the next power of two of n (the paper's single-device form) */
 typedef enum sketch_dtype  { SKETCH_F32 = 0, SKETCH_BF16, SKETCH_F16, SKETCH_F64 } sketch_dtype;
 typedef enum sketch_isa    { SKETCH_ISA_AUTO = 0, SKETCH_ISA_SCALAR, SKETCH_ISA_AVX2,
@@ -325,6 +326,7 @@ typedef struct sketch_info {
     uint32_t   nfactors;             /* Kronecker factors: QK: b_i and d_i (always 3, some may be 1); AFFD, AFJL: those of L (precond Q: its Haar factors); else 0 */
     uint64_t   factor_in[SKETCH_MAX_FACTORS], factor_out[SKETCH_MAX_FACTORS];   /* leading factor first */
     uint32_t   nnz;                  /* in force: SJLT, FJL */
+    sketch_diag diag;                /* in force: AFFD, AFJL, DENSE; else SKETCH_DIAG_DEFAULT */
     sketch_isa isa;                  /* the code path in use */
 } sketch_info;
 
@@ -2291,6 +2293,11 @@ static float ski_normal_at(const ski_rng *r, uint64_t i) {
     uint32_t w = ski_word(r, 16 * (i / 32) + i % 16);
     return ski_normal_of(i / 16 % 2 ? w >> 16 : w & 65535u);
 }
+/* Octet(c, k): eight normals from the Philox call with counter c: k < 4 from the low half of output k, else from the high half of output k - 4 */
+static float ski_octet_at(const ski_rng *r, uint64_t c, size_t k) {
+    uint32_t w = ski_word(r, 64 * (c / 16) + 16 * (k % 4) + c % 16);
+    return ski_normal_of(k < 4 ? w & 65535u : w >> 16);
+}
 static int ski_minus_at(const ski_rng *r, uint64_t i) {        /* 1 if Sign is -1 */
     return (int)(ski_word(r, 16 * (i / 512) + i % 16) >> (31 - i / 16 % 32) & 1u);
 }
@@ -2338,44 +2345,80 @@ typedef struct ski_kept { uint8_t end[8]; uint32_t to[SKI_DIRECT]; float sign[2]
 #define SKI_FOLD (8 * 256u)              /* coordinates of such a block that fold takes at once: 256 columns of 8 rows */
 #define SKI_FOLD_WORDS (SKI_FOLD / 2)    /* G's entries lie in the order of their use: 16 columns of the eight rows after one another; as 16-bit numbers, 32 columns in 16 words, the first 16 in the low halves */
 #define SKI_STREAM ((size_t)1 << 23)     /* floats, 32 MiB: results so long are written past the caches */
+/* Every kernel once: X(result, name, arguments). The struct and each instruction set's table come from it; the
+   contract stands at the code (>>kernels). */
+#define SKI_KERNELS(X) \
+    /* random numbers */ \
+    X(void, words, (uint32_t out[64], const ski_rng *r, uint64_t group)) \
+    X(void, signs, (const float *x, float *out, uint64_t i0, size_t n, const ski_rng *r)) \
+    X(void, normals, (float *out, uint64_t i0, size_t n, const ski_rng *r)) \
+    X(void, octets, \
+      (float *out, uint64_t c0, size_t n, size_t rows, size_t row, size_t tile, const ski_rng *r)) \
+    X(void, octets16, (uint32_t *out, uint64_t c0, const ski_rng *r)) \
+    X(void, normals_of, (float *out, const uint16_t *u, size_t n)) \
+    /* transforms */ \
+    X(void, wht, (float *x, size_t n, size_t h0)) \
+    X(void, wht_top, (float *x, size_t rows, size_t h, size_t c0, size_t c1)) \
+    X(void, hb, \
+      (const void *x, sketch_dtype type, float *out, uint64_t i0, size_t n, const ski_rng *r, uintptr_t \
+       ahead, size_t lines)) \
+    X(void, hartley, (float *tile, size_t b, size_t w, const float *cs)) \
+    /* vectors */ \
+    X(void, muladd, (float *acc, const float *a, const float *g, size_t n)) \
+    X(void, mul, (float *out, const float *a, const float *g, size_t n)) \
+    X(void, gather, (float *out, const float *a, const uint16_t *at, size_t n)) \
+    X(void, axpy, (float *acc, const float *a, float s, size_t n)) \
+    X(void, add, (float *acc, const float *a, size_t n)) \
+    X(void, scale, (float *out, const float *a, float s, size_t n)) \
+    X(void, load, (float *out, const void *x, uint64_t first, sketch_dtype t, size_t n)) \
+    X(double, dot, (const float *a, const float *b, size_t n)) \
+    X(void, gemv, (const float *v, size_t m, size_t d, const float *w, double *c)) \
+    X(void, gemv_t, (const float *v, size_t m, size_t d, size_t n, const double *c, float *w)) \
+    /* products */ \
+    X(void, gemm, \
+      (size_t m, size_t n, size_t k, const float *a, size_t lda, const float *b, size_t ldb, float *c, \
+       size_t ldc)) \
+    X(void, gemm_nt, (const float *a, size_t m, const float *b, size_t k, size_t d, float *c, size_t ldc)) \
+    /* AFFD */ \
+    X(void, fold, (const float *x, const float *g, uintptr_t ahead, float *const acc[8])) \
+    X(void, fold16, (const float *x, const uint32_t *g, int kept, uintptr_t ahead, float *const acc[8])) \
+    X(void, fold_signs, \
+      (const float *x, const uint32_t *w, int shift, uintptr_t ahead, float *const acc[8])) \
+    X(void, unfold, (float *x, const uint32_t *g, const float *const z[8])) \
+    X(void, unfold_signs, (float *x, const uint32_t *w, int shift, const float *const z[8])) \
+    X(void, bh_last, \
+      (const float *x, float *out, size_t gap, int streamed, uint64_t i0, const ski_rng *r, uint32_t *w)) \
+    /* AFJL */ \
+    X(void, lead8, \
+      (const float *x, uint64_t i0, const ski_rng *r, size_t ng, const ski_kept *kept, uint32_t *w, \
+       float *out, int first, int waits, uintptr_t ahead, size_t lines)) \
+    X(void, lead8_t, \
+      (float *x, uint64_t i0, const ski_rng *r, size_t ng, const ski_kept *kept, uint32_t *w, const \
+       float *in)) \
+    /* QK */ \
+    X(void, thin_pack, (float *q, size_t k, size_t w)) \
+    X(void, thin, \
+      (size_t m, size_t w, size_t k, const void *x, sketch_dtype type, const float *b, float *u, float \
+       *stage)) \
+    /* dense */ \
+    X(void, dense, \
+      (const sketch_diag dist, const ski_rng *r, uint64_t i0, size_t n, size_t d, size_t nb, const \
+       float *const *x, float *acc, size_t acc_stride)) \
+    X(void, dense_t, \
+      (const sketch_diag dist, const ski_rng *r, uint64_t i0, size_t n, size_t d, const float *y, float \
+       *x)) \
+    /* SJLT */ \
+    X(void, sjlt, \
+      (const ski_rng *r, uint64_t i0, size_t n, uint64_t d, uint32_t nnz, size_t nb, const void *const \
+       *x, sketch_dtype type, float *acc, size_t acc_stride)) \
+    X(void, sjlt_t, \
+      (const ski_rng *r, uint64_t i0, size_t n, uint64_t d, uint32_t nnz, const float *y, float *x))
+
 typedef struct ski_kernels {
     sketch_isa isa;
-    void (*words)(uint32_t out[64], const ski_rng *r, uint64_t group);           /* W(64 group .. 64 group + 63) */
-    void (*signs)(const float *x, float *out, uint64_t i0, size_t n, const ski_rng *r); /* out[j] = Sign(i0+j) x[j]; out may be x; x NULL: ones */
-    void (*normals)(float *out, uint64_t i0, size_t n, size_t gap, const ski_rng *r);        /* out[j / 16 gap + j % 16] = Normal(i0+j); gap 16 unless i0 and n are multiples of 256 */
-    void (*normals16)(uint32_t *out, uint64_t i0, const ski_rng *r);             /* Normal(i0 .. i0 + 255), i0 a multiple of 256, as 16-bit numbers in out[128 j + l], j < 8, l < 16: one row for fold16 */
-    void (*wht)(float *x, size_t n, size_t h0);                                   /* the levels of stride h0 and up: 1, all; min(n, SKI_WHT_LEAF), what is left when those parts are done */
-    void (*wht_top)(float *x, size_t rows, size_t h, size_t c0, size_t c1);      /* the levels of stride h and up of rows = 8 or 64 rows of h, columns c0 .. c1 (multiples of 128) */
-    void (*hb)(const void *x, sketch_dtype type, float *out, uint64_t i0, size_t n, const ski_rng *r, uintptr_t ahead, size_t lines);   /* out = H B x, x not f64, n <= SKI_WHT_LEAF, i0 a multiple of n; out may be x, or overlap it
-                                                                  from below: reads are ahead of writes. Meanwhile lines of 64 bytes at ahead are fetched for each 256 coordinates; ahead 0: none */
-    void (*fold)(const float *x, const float *g, uintptr_t ahead, float *const acc[8]);       /* the last three levels of a block of 2^15, times g, added up; a line for each 256 coordinates is fetched */
-    void (*fold16)(const float *x, const uint32_t *g, int kept, uintptr_t ahead, float *const acc[8]);     /* the same; kept: what lies 16 KiB after g is fetched, ahead is 0 */
-    void (*fold_signs)(const float *x, const uint32_t *w, int shift, uintptr_t ahead, float *const acc[8]);     /* the same; G's signs: of row k, bits 31 - shift and down of the 16 words at w + 128 k */
-    void (*unfold)(float *x, const uint32_t *g, const float *const z[8]);        /* 256 columns of 8 parts: G, in fold's order, times z[k] */
-    void (*unfold_signs)(float *x, const uint32_t *w, int shift, const float *const z[8]);
-    void (*bh_last)(const float *x, float *out, size_t gap, int streamed, uint64_t i0, const ski_rng *r, uint32_t *w);    /* B times the last three levels of a block
-                                                                  of 2^15, to 8 rows gap apart, past the caches if streamed; w: room for 1024 */
-    void (*normals_of)(float *out, const uint16_t *u, size_t n);                 /* normals from 16-bit numbers: out[j] = (u[j] - 32768) / 4096 */
-    void (*lead8)(const float *x, uint64_t i0, const ski_rng *r, size_t ng, const ski_kept *kept, uint32_t *w, float *out, int first, int waits, uintptr_t ahead, size_t lines);   /* rows of 1024 into AFJL's kept rows; waits: each step for its loads */
-    void (*lead8_t)(float *x, uint64_t i0, const ski_rng *r, size_t ng, const ski_kept *kept, uint32_t *w, const float *in);
-    void (*muladd)(float *acc, const float *a, const float *g, size_t n);        /* acc += a*g, rounded twice */
-    void (*mul)(float *out, const float *a, const float *g, size_t n);
-    void (*axpy)(float *acc, const float *a, float s, size_t n);                 /* acc += s*a, rounded twice */
-    void (*add)(float *acc, const float *a, size_t n);
-    void (*scale)(float *out, const float *a, float s, size_t n);
-    void (*load)(float *out, const void *x, uint64_t first, sketch_dtype t, size_t n);   /* to f32 */
-    void (*gemm)(size_t m, size_t n, size_t k, const float *a, size_t lda, const float *b, size_t ldb, float *c, size_t ldc); /* C = A B */
-    void (*thin_pack)(float *q, size_t k, size_t w);                             /* q has room for an even number of rows */
-    void (*thin)(size_t m, size_t w, size_t k, const void *x, sketch_dtype type, const float *b, float *u, float *stage);
-    void (*hartley)(float *tile, size_t b, size_t w, const float *cs);           /* columns of tile[b][w], rows bit-reversed before */
-    void (*dense)(const sketch_diag dist, const ski_rng *r, uint64_t i0, size_t n, size_t d, size_t nb, const float *const *x, float *acc, size_t acc_stride);
-    void (*dense_t)(const sketch_diag dist, const ski_rng *r, uint64_t i0, size_t n, size_t d, const float *y, float *x);
-    void (*sjlt)(const ski_rng *r, uint64_t i0, size_t n, uint64_t d, uint32_t nnz, size_t nb, const void *const *x, sketch_dtype type, float *acc, size_t acc_stride);
-    void (*sjlt_t)(const ski_rng *r, uint64_t i0, size_t n, uint64_t d, uint32_t nnz, const float *y, float *x);
-    double (*dot)(const float *a, const float *b, size_t n);
-    void (*gemm_nt)(const float *a, size_t m, const float *b, size_t k, size_t d, float *c, size_t ldc);
-    void (*gemv)(const float *v, size_t m, size_t d, const float *w, double *c);
-    void (*gemv_t)(const float *v, size_t m, size_t d, size_t n, const double *c, float *w);   /* the first n of d columns */
+#define SKI_X(result, name, arguments) result (*name) arguments;
+    SKI_KERNELS(SKI_X)
+#undef SKI_X
 } ski_kernels;
 
 static size_t ski_size(sketch_dtype t) { return t == SKETCH_F32 ? 4 : t == SKETCH_F64 ? 8 : 2; }
@@ -2494,12 +2537,14 @@ SKETCH_API sketch_status sketch_selftest(sketch_isa isa) {
     g = ski_rng_make(0x123456789abcdef0u, SKETCH_AFFD, SKI_DIAG, 3);
     k->words(w, &g, 0x123456789u);
     for (i = 0; i < 64; i += 21) if (w[i] != ski_word(&g, 64 * (uint64_t)0x123456789u + i)) return SKETCH_E_STATE;
-    k->normals(x, 160, 96, 16, &g);
+    k->normals(x, 160, 96, &g);
     for (i = 0; i < 96; i += 5) if (x[i] != ski_normal_at(&g, 160 + i)) return SKETCH_E_STATE;
-    k->normals16(w16, 256, &g);
-    for (i = 0; i < 256; i += 5) h[i / 5] = (uint16_t)(w16[i / 32 * 128 + i % 16] >> i / 16 % 2 * 16);
+    k->octets(x, 32, 32, 8, 64, 16, &g);
+    for (i = 0; i < 256; i += 5) if (x[i / 32 * 64 + i % 32] != ski_octet_at(&g, 32 + i % 32, i / 32)) return SKETCH_E_STATE;
+    k->octets16(w16, 256, &g);
+    for (i = 0; i < 256; i += 5) h[i / 5] = (uint16_t)(w16[i / 16 * 64 + i % 16] >> 16);      /* row 4 */
     k->normals_of(x, h, 52);
-    for (i = 0; i < 256; i += 5) if (x[i / 5] != ski_normal_at(&g, 256 + i)) return SKETCH_E_STATE;
+    for (i = 0; i < 256; i += 5) if (x[i / 5] != ski_octet_at(&g, 256 + i, 4)) return SKETCH_E_STATE;
     for (i = 0; i < 512; i++) x[i] = (float)(int)(i * i % 31u) - 15.0f;
     k->signs(x, y, 512, 512, &g);
     for (i = 0; i < 512; i += 37) if (y[i] != (ski_minus_at(&g, 512 + i) ? -x[i] : x[i])) return SKETCH_E_STATE;
@@ -2518,431 +2563,274 @@ SKETCH_API sketch_status sketch_selftest(sketch_isa isa) {
     return SKETCH_OK;
 }
 
-/* // >>plan ==========================================================================================
-   A plan is one allocation: the struct, then its tables. ski_setup does all the thinking and allocates nothing; sketch_measure, sketch_create and
-   sketch_work_create agree because they all ask it. */
+/* // >>plan ==================================================================================================
+   A plan is one allocation: the struct, then its tables. ski_setup does all the thinking and allocates nothing;
+   sketch_measure, sketch_create and sketch_work_create agree because they all ask it. What an operator is stands
+   in its room (>>operators); here, and in >>apply, none has a name. */
 #define SKI_TRAILING  1024u        /* Kronecker factor size, paper appendix */
-#define SKI_KRON_TILE      32u          /* columns of a Kronecker tile */
+#define SKI_KRON_TILE 32u          /* columns of a Kronecker tile */
 #define SKI_MAX_BATCH 8u           /* vectors that share one pass over the random numbers */
+#define SKI_CHUNK_DIMS 32u         /* coordinates that a chunk has at least for each of d: its end costs O(d log d) */
+#define SKI_MAX_LEVELS 17          /* of the summation tree: at most 2^16 chunks */
+
+typedef struct ski_slot ski_slot;
+
+/* What an operator is: its row in the table at the end of >>operators. Functions that may be NULL have a default. */
+typedef struct ski_operator {
+    sketch_algo  algo;
+    uint32_t     traits;
+    sketch_diag  diag;              /* what SKETCH_DIAG_DEFAULT means */
+    /* Sizes of the plan's and the work's arrays, L, scale. Called with p->desc valid as to the traits. */
+    sketch_status (*setup)(sketch_plan *p);
+    /* Fills the tables that setup sized. NULL: none. */
+    sketch_status (*fill)(sketch_plan *p, float *table, void *diag);
+    /* Once for each slot of a new work. NULL: nothing. */
+    void (*begin)(const sketch_plan *p, ski_slot *s);
+    /* acc += S_b x_b for nb vectors, before what waits for the chunk's end; count: the block's coordinates below n. */
+    void (*block)(const sketch_plan *p, ski_slot *s, uint64_t b, size_t nb, size_t count);
+    /* y = end of a sum: what acc still lacks, once a chunk. NULL: y = c acc. */
+    void (*finish)(const sketch_plan *p, ski_slot *s, const float *acc, float *y);
+    /* z = the adjoint's input after everything that does not depend on the block. NULL: z = c y. */
+    void (*begin_t)(const sketch_plan *p, ski_slot *s, const float *y, float *z);
+    /* x[L] = S_b^T y, from z; the first count coordinates matter. */
+    void (*block_t)(const sketch_plan *p, ski_slot *s, const float *z, uint64_t b, float *x, size_t count);
+} ski_operator;
+
+enum {
+    SKI_HAS_PRECOND = 1,            /* desc.precond, desc.keep_random */
+    SKI_HAS_DIAG    = 2,            /* desc.diag */
+    SKI_HAS_BLOCK   = 4,            /* desc.block; L is part of the operator, and of the fingerprint */
+    SKI_HAS_NNZ     = 8,            /* desc.nnz */
+    SKI_PADS        = 16            /* a block is L coordinates long, with zeros past n */
+};
+
+static const ski_operator *ski_operator_of(sketch_algo algo);     /* NULL: none */
 
 struct sketch_plan {
     sketch_desc  desc;
     sketch_info  info;
+    const ski_operator *op;
     const ski_kernels *k;
-    uint64_t L, N;                  /* block length, number of blocks (QK: slab, slabs) */
+    uint64_t L, N;                  /* block length, number of blocks */
     size_t   trailing, lead;        /* L = lead * trailing, trailing <= 1024: rows of the block */
-    size_t   acc_len, acc_row;      /* floats that a run of blocks is summed in; AFFD: from row to row there */
-    size_t   rows;                  /* AFJL: rows of 1024 that are kept */
-    size_t   buf_len;               /* a block's buffer: L, or (folds) a little more; input that must be copied lies at its end */
-    int      folds;                 /* AFFD: the last levels, G and the sums in one pass */
+    size_t   acc_len;               /* floats that a chunk is summed in */
+    size_t   buf_len;               /* a block's buffer: L or more; input that must be copied lies at its end */
     size_t   d;
+    size_t   own[8];                /* the operator's own numbers, named in its room */
+    int      reads_raw;             /* block takes f64, bf16 and f16 as they are */
     uint32_t chunks, nfac;          /* leaves of the summation tree; Kronecker factors of the permutation, f = 0 trailing */
-    int      direct;                /* AFJL: few rows of the leading factor are kept: signed sums of rows, no length-L transform */
-    size_t   b[3], r[3], r3p;       /* QK: factor sizes, rows kept, r[2] rounded up to a vector */
+    double   norm;                  /* what unnormalised transforms owe */
     float    c;                     /* everything that multiplies y (and S^T y), once */
     size_t   batch;                 /* vectors in flight at most */
-    size_t   row_floats, aux_floats, idx_words, z_floats;
+    size_t   row_floats, batch_row_floats, aux_floats, idx_words, z_floats;
     size_t   bytes, perm_at, table_at, table_floats, diag_at, diag_words;    /* in bytes from the plan's start */
     const uint16_t *perm, *inv;     /* [nfac][1024] */
     const float *table;             /* Haar factors or Hartley cosines */
-    const void *diag;               /* kept diagonals: normals as 16-bit numbers; if it folds, uint32_t in the order of use, else uint16_t */
+    const void *diag;               /* kept diagonals: normals as 16-bit numbers in the order of their use */
 };
 
-static size_t ski_round_up(size_t x, size_t m) { return (x + m - 1) / m * m; }
-
-/* QK: three factors (two below 4096, one below 64), as equal as can be. A power of two is cut into powers of two; else divisors of n near the cube root are
-   tried, so that nothing is padded; else the cube root rounded up. */
-static uint64_t ski_root(uint64_t n, int k) {        /* ceil(n^(1/k)), k = 2, 3 */
-    uint64_t r = (uint64_t)(k == 2 ? sqrt((double)n) : cbrt((double)n));
-    while (r > 1 && (k == 2 ? (r - 1) * (r - 1) : (r - 1) * (r - 1) * (r - 1)) >= n) r--;
-    while ((k == 2 ? r * r : r * r * r) < n) r++;
-    return r;
-}
-static uint64_t ski_divisor_near(uint64_t n, uint64_t r) {       /* a divisor of n in [r/2, 2r], nearest to r in ratio, smaller first; 0 if none */
-    uint64_t lo = r, hi = r + 1;
-    while (2 * lo >= r || hi <= 2 * r) {
-        if (lo && 2 * lo >= r && (hi > 2 * r || r * r <= lo * hi)) { if (n % lo == 0) return lo; lo--; }
-        else if (hi <= 2 * r) { if (n % hi == 0) return hi; hi++; }
-        else break;
-    }
-    return 0;
-}
-static void ski_qk_factors(uint64_t n, uint64_t b[3]) {
-    int parts = n < 64 ? 1 : n < 4096 ? 2 : 3;
-    b[0] = b[1] = 1; b[2] = n;
-    if (parts == 1) return;
-    if (ski_is_pow2(n)) {
-        uint32_t l = ski_log2(n), p = (uint32_t)parts;
-        b[2] = (uint64_t)1 << l / p; l -= l / p;
-        if (parts == 3) { b[1] = (uint64_t)1 << l / 2; l -= l / 2; }
-        b[0] = (uint64_t)1 << l;
-        return;
-    }
-    if (parts == 2) {
-        b[2] = ski_divisor_near(n, ski_root(n, 2));
-        if (!b[2]) b[2] = ski_root(n, 2);
-        b[0] = (n + b[2] - 1) / b[2];
-    } else {
-        uint64_t r = ski_root(n, 3), rest;
-        b[2] = ski_divisor_near(n, r);
-        rest = b[2] ? n / b[2] : 0;
-        b[1] = rest ? ski_divisor_near(rest, ski_root(rest, 2)) : 0;
-        if (!b[1]) { b[2] = r; rest = (n + r - 1) / r; b[1] = ski_root(rest, 2); }
-        b[0] = (rest + b[1] - 1) / b[1];
-    }
-}
-static int ski_qk_rows(uint64_t d, const uint64_t b[3], uint64_t r[3]) {    /* smallest product >= d, then smallest sum; r[2] <= r[1] <= r[0] where that fits. 0: impossible */
-    uint64_t lo = 1, hi, i, j, l, best = UINT64_MAX, sum = 0;
-    int wide;
-    for (wide = 0; wide < 2 && best == UINT64_MAX; wide++) {      /* near the cube root first; then all */
-        uint64_t q = ski_root(d, 3);
-        lo = wide ? 1 : (q + 1) / 2; hi = wide ? UINT64_MAX / 4 : 2 * q;
-        for (i = SKI_MIN(lo, b[2]); i <= SKI_MIN(hi, b[2]); i++)
-            for (j = SKI_MIN(SKI_MAX(lo, i), b[1]); j <= SKI_MIN(hi, b[1]); j++) {
-                l = ((d + i - 1) / i + j - 1) / j;
-                if (l > b[0] || i * j * l > best || (i * j * l == best && i + j + l >= sum)) continue;
-                best = i * j * l; sum = i + j + l;
-                r[0] = l; r[1] = j; r[2] = i;
-            }
-    }
-    return best != UINT64_MAX;
-}
-
-static uint32_t ski_cut_log2(uint32_t l, uint32_t cap, uint32_t out[SKETCH_MAX_FACTORS]) {    /* Q: l in ceil(l/cap) parts as equal as can be, larger ones trailing */
-    uint32_t k = SKI_MAX((l + cap - 1) / cap, 1), f;
-    for (f = 0; f < k && f < SKETCH_MAX_FACTORS; f++) out[f] = l / k + (f >= k - l % k ? 1u : 0u);
-    return k;
-}
-
-static size_t ski_put(char *buf, size_t at, const char *text) { while (*text) buf[at++] = *text++; return at; }
-static size_t ski_put_u64(char *buf, size_t at, const char *key, uint64_t v) {
-    char digits[20];
-    size_t n = 0;
-    at = ski_put(buf, at, key);
-    do { digits[n++] = (char)('0' + v % 10); v /= 10; } while (v);
-    while (n) buf[at++] = digits[--n];
-    return at;
-}
-static int ski_plan_name(const sketch_plan *p, char *buf, size_t cap) {      /* the text that the fingerprint hashes; its length, or -1 */
-    const sketch_desc *q = &p->desc;
-    int has_block = q->algo != SKETCH_QK && q->algo != SKETCH_DENSE && q->algo != SKETCH_SJLT;
-    size_t at = 0;
-    if (cap < 320) return -1;
-    at = ski_put_u64(buf, at, "sketch.h stream=", SKETCH_STREAM_VERSION);
-    at = ski_put_u64(buf, at, " algo=", (uint64_t)q->algo);   at = ski_put_u64(buf, at, " n=", q->n);
-    at = ski_put_u64(buf, at, " d=", q->d);                   at = ski_put_u64(buf, at, " seed=", q->seed);
-    at = ski_put_u64(buf, at, " precond=", (uint64_t)q->precond);
-    at = ski_put_u64(buf, at, " diag=", (uint64_t)q->diag);   at = ski_put_u64(buf, at, " block=", has_block ? p->L : 0);
-    at = ski_put_u64(buf, at, " nnz=", p->info.nnz);          at = ski_put_u64(buf, at, " scale=", (uint64_t)q->scale);
-    buf[at] = 0;
-    return (int)at;
-}
-
-static sketch_status ski_setup(const sketch_desc *q, sketch_plan *p) {
-    const uint64_t limit = (uint64_t)SIZE_MAX / 64;      /* floats in any one array */
-    uint64_t n, d, L, t, need = 0;
-    double iso = 1.0, norm = 1.0;                         /* the factor in front; what unnormalised transforms owe */
-    uint32_t f, l2;
-    int affd, has_block;
-    char name[320];
-    memset(p, 0, sizeof *p);
-    if (!q) return SKETCH_E_ARG;
-    affd = q->algo == SKETCH_AFFD || q->algo == SKETCH_AFJL;
-    has_block = affd || q->algo == SKETCH_FJL || q->algo == SKETCH_SRHT;
-    if (q->algo < SKETCH_AFFD || q->algo > SKETCH_SRHT || !q->n || !q->d) return SKETCH_E_ARG;
-    if (q->precond < SKETCH_PRECOND_H || q->precond > SKETCH_PRECOND_Q || (q->precond && !affd)) return SKETCH_E_ARG;
-    if (q->diag < SKETCH_GAUSSIAN || q->diag > SKETCH_RADEMACHER || (q->diag && !affd && q->algo != SKETCH_DENSE)) return SKETCH_E_ARG;
-    if (q->block && (!has_block || (q->block != SKETCH_BLOCK_WHOLE && !ski_is_pow2(q->block)))) return SKETCH_E_ARG;
-    if (q->nnz && q->algo != SKETCH_SJLT && q->algo != SKETCH_FJL) return SKETCH_E_ARG;
-    if (q->keep_random > 1 || (q->keep_random && !affd) || q->check_finite > 1) return SKETCH_E_ARG;
-    if (q->scale < SKETCH_SCALE_ISOMETRIC || q->scale > SKETCH_SCALE_NONE || q->isa < SKETCH_ISA_AUTO || q->isa > SKETCH_ISA_SIMDE) return SKETCH_E_ARG;
-    if ((q->allocator.alloc_fn != NULL) != (q->allocator.free_fn != NULL)) return SKETCH_E_ARG;
-    if (q->threads.width > 1024 || (q->threads.width > 1 && !q->threads.parallel_for)) return SKETCH_E_ARG;
-    if (q->n >= (uint64_t)1 << 56 || q->d > (uint64_t)1 << 40 || q->d > limit) return SKETCH_E_SIZE;
-    p->k = ski_kernels_for(q->isa);
-    if (!p->k) return SKETCH_E_UNSUPPORTED;
-    p->desc = *q;
-    n = q->n; d = q->d; p->d = (size_t)d;
-
-    /* block length */
-    t = ski_pow2_at_least(n);
-    L = SKI_MIN((uint64_t)1 << (q->precond ? 12 : q->algo == SKETCH_AFJL ? 17 : 15), t);     /* F, Q: a leading factor that is not flat loses coordinates where few of its rows are kept
-                                                                  (one coordinate, d = 1024: spread AFFD-Q 0.35, AFJL-F 0.63 at 2^15; 0.08, 0.05 at 2^12) */
-    if (q->algo == SKETCH_QK) {
-        uint64_t b[3], r[3] = { 0, 0, 0 };
-        ski_qk_factors(n, b);
-        if (b[0] * b[1] * b[2] < d || !ski_qk_rows(d, b, r)) return SKETCH_E_SIZE;
-        for (f = 0; f < 3; f++) {
-            if (b[f] > limit || r[f] * b[f] > limit / 4) return SKETCH_E_SIZE;
-            p->b[f] = (size_t)b[f]; p->r[f] = (size_t)r[f]; p->info.factor_in[f] = b[f]; p->info.factor_out[f] = r[f];
-        }
-        p->info.nfactors = 3;
-        p->info.n_padded = b[0] * b[1] * b[2];
-        L = b[1] * b[2]; p->N = b[0];
-        p->r3p = ski_round_up(p->r[2], 16);
-        p->acc_len = p->r[0] * p->r[1] * p->r3p;
-        p->z_floats = p->acc_len;
-        p->aux_floats = (p->b[1] + p->r[1]) * p->r3p + SKI_MAX(4 * p->b[2], 256);
-        p->table_floats = p->r[0] * p->b[0] + 2 * p->r[1] * p->b[1] + p->r[2] * p->b[2] + (p->b[2] + 1) / 2 * 2 * p->r3p;
-        iso = sqrt((double)p->info.n_padded / (double)d);
-    } else {
-        if (q->algo == SKETCH_FFD) {
-            L = ski_pow2_at_least(d);
-            if (L > t) return SKETCH_E_SIZE;
-        } else if (has_block) {
-            if (q->algo != SKETCH_FJL && d > t) return SKETCH_E_SIZE;
-            if (q->block) { L = SKI_MIN(q->block, t); if (q->algo != SKETCH_FJL && L < d) return SKETCH_E_SIZE; }
-            else if (q->algo != SKETCH_FJL && L < d) L = ski_pow2_at_least(d);
-        }
-        if (L > (uint64_t)1 << 40 || L > limit) return SKETCH_E_SIZE;
-        p->N = (n - 1) / L + 1;
-        p->info.n_padded = q->algo == SKETCH_DENSE || q->algo == SKETCH_SJLT ? n : p->N * L;
-        p->acc_len = p->d;
-        p->z_floats = p->d;
-    }
-    p->L = L;
-    l2 = ski_log2(L);
-    p->trailing = (size_t)SKI_MIN(L, SKI_TRAILING);
-    p->lead = (size_t)(L / p->trailing);
-    p->row_floats = affd ? (size_t)SKI_MIN(L, SKI_WHT_LEAF) : q->algo == SKETCH_FJL || q->algo == SKETCH_FFD ? SKI_TRAILING : 0;
-    p->buf_len = (size_t)L;
-    p->acc_row = p->trailing;
-    p->batch = q->algo == SKETCH_QK ? 1 : (size_t)SKI_MAX(1, SKI_MIN(SKI_MAX_BATCH, ((uint64_t)1 << 18) / L));
-    for (p->chunks = 1; p->chunks < 64 && p->N / (2 * p->chunks) >= 8;) p->chunks *= 2;
-
-    switch (q->algo) {
-    case SKETCH_AFFD: case SKETCH_AFJL:
-        p->nfac = SKI_MAX((l2 + 9) / 10, 1);
-        p->info.nfactors = p->nfac;
-        for (f = 0; f < p->nfac; f++) p->info.factor_in[f] = f ? SKI_TRAILING : L >> 10 * (p->nfac - 1);
-        if (q->precond == SKETCH_PRECOND_Q) {
-            uint32_t cut[SKETCH_MAX_FACTORS];
-            p->info.nfactors = ski_cut_log2(l2, 8, cut);
-            for (f = 0; f < p->info.nfactors; f++) {
-                p->info.factor_in[f] = (uint64_t)1 << cut[f];
-                p->table_floats += (size_t)4 << 2 * cut[f];          /* Q1, Q1^T, Q2, Q2^T */
-            }
-            p->aux_floats = 2 * 256 * SKI_KRON_TILE;
-        } else if (q->precond == SKETCH_PRECOND_F) {
-            p->table_floats = 512;                                    /* cos, sin of 2 pi k/1024, k < 256 */
-            p->aux_floats = (size_t)SKI_TRAILING * SKI_KRON_TILE;
-        }
-        for (f = 0; f < p->info.nfactors; f++) p->info.factor_out[f] = p->info.factor_in[f];
-        if (q->algo == SKETCH_AFFD) {
-            p->acc_len = q->precond ? (size_t)L : (size_t)SKI_MAX(ski_pow2_at_least(d), p->trailing);
-            p->z_floats = p->acc_len;
-            p->folds = !q->precond && L == 8 * SKI_WHT_LEAF;
-            if (p->folds) { p->row_floats = SKI_FOLD; p->buf_len = 7 * SKI_PART + SKI_WHT_LEAF; p->acc_row = SKI_ROW; p->acc_len = p->acc_len / p->trailing * p->acc_row; }
-            if (!q->precond) norm = 1.0 / (double)L;                  /* two transforms */
-            else if (q->precond == SKETCH_PRECOND_F) norm = 1.0 / (double)L;
-        } else {
-            p->rows = (p->d + p->trailing - 1) / p->trailing;
-            p->acc_len = p->z_floats = p->rows * p->trailing;
-            if (q->precond != SKETCH_PRECOND_Q) norm = 1.0 / sqrt((double)L);
-            p->direct = !q->precond && p->lead >= 8 && p->rows <= SKI_DIRECT && 2 * p->rows <= p->lead;
-            if (p->direct) p->aux_floats = SKI_KEPT_WORDS + p->rows * SKI_ROW;
-        }
-        iso = sqrt((double)L / (double)d);
-        if (q->keep_random && q->diag == SKETCH_GAUSSIAN) {            /* signs are drawn faster than read */
-            if (ski_mul_overflows(p->N, q->algo == SKETCH_AFFD ? L : p->acc_len, &need) || need > limit) return SKETCH_E_SIZE;
-            p->diag_words = (size_t)need;
-        }
-        break;
-    case SKETCH_SRHT:
-        if (L > (uint64_t)1 << 32) return SKETCH_E_SIZE;
-        p->idx_words = (size_t)L + p->d;
-        norm = 1.0 / sqrt((double)L); iso = sqrt((double)L / (double)d);
-        break;
-    case SKETCH_FJL:
-        p->info.nnz = q->nnz ? q->nnz : SKI_MAX(l2 * l2, 1);
-        if (L > (uint64_t)1 << 32 || ski_mul_overflows(p->N, d, &need) || ski_mul_overflows(need, p->info.nnz, &need) || need >> 62) return SKETCH_E_SIZE;
-        p->idx_words = 1024;
-        norm = 1.0 / sqrt((double)L); iso = sqrt((double)L / ((double)p->info.nnz * (double)d));
-        break;
-    case SKETCH_FFD:
-        if (L > (uint64_t)1 << 32) return SKETCH_E_SIZE;
-        p->idx_words = (size_t)L;
-        p->aux_floats = (size_t)L;
-        p->z_floats = (size_t)L;
-        norm = 1.0 / (double)L; iso = sqrt((double)L / (double)d);
-        break;
-    case SKETCH_DENSE:
-        if (n > (uint64_t)1 << 55) return SKETCH_E_SIZE;          /* 512 n is a 64-bit index */
-        p->acc_len = ski_round_up(p->d, 512);
-        p->z_floats = p->acc_len;
-        iso = 1.0 / sqrt((double)d);
-        break;
-    case SKETCH_SJLT:
-        p->info.nnz = q->nnz ? q->nnz : (uint32_t)SKI_MIN(8, d);
-        if (p->info.nnz > d) return SKETCH_E_ARG;
-        if (d > (uint64_t)1 << 31) return SKETCH_E_SIZE;
-        iso = 1.0 / sqrt((double)p->info.nnz);
-        break;
-    default: break;
-    }
-    p->c = (float)((q->scale == SKETCH_SCALE_NONE ? 1.0 : iso) * norm);
-
-    /* memory: the plan */
-    t = ski_round_up(sizeof *p, 64);
-    p->perm_at = (size_t)t;  t += ski_round_up((size_t)p->nfac * 2 * SKI_TRAILING * sizeof(uint16_t), 64);
-    p->table_at = (size_t)t; t += ski_round_up(p->table_floats * sizeof(float), 64);
-    p->diag_at = (size_t)t;  t += (uint64_t)ski_round_up(p->diag_words, 32) * sizeof(uint16_t);
-    p->bytes = (size_t)t;
-
-    p->info.n = n; p->info.d = d;
-    p->info.block = p->info.granule = L; p->info.nblocks = p->N; p->info.nchunks = p->chunks;
-    p->info.scale = iso;
-    p->info.isa = p->k->isa;
-    p->info.plan_bytes = p->bytes;
-    if (ski_plan_name(p, name, sizeof name) > 0) {
-        const char *s;
-        p->info.fingerprint = 0xcbf29ce484222325u;
-        for (s = name; *s; s++) p->info.fingerprint = (p->info.fingerprint ^ (unsigned char)*s) * 0x100000001b3u;
-    }
-    return SKETCH_OK;
-}
-
 /* One work: header, slots, z, then for each slot buf[nb][buf_len] acc[nb][acc_len] tree[levels][nb][d] row aux idx. */
-typedef struct ski_slot {
+struct ski_slot {
     float *buf, *acc, *tree, *row, *aux;
     uint32_t *idx;
-    const float *x[SKI_MAX_BATCH];       /* the block of each vector, L floats (dense, SJLT: as many as there are); NULL: it is at raw, of another type */
+    const float *x[SKI_MAX_BATCH];       /* the block of each vector; NULL: it is at raw, of another type */
     const char *raw[SKI_MAX_BATCH];
     sketch_dtype raw_type;
-    const char *next;                    /* where the first vector's next block lies, in one piece, else NULL: to fetch ahead */
+    const char *next;                    /* where the first vector's next block lies, in one piece, else NULL: to fetch */
     size_t next_size;                    /* of an element there */
-    uint64_t chunk_end;                   /* first block past the open chunk */
-    uint32_t chunk, first_chunk, top;     /* open chunk; where the run began; entries in the tree */
-    int      open;                        /* acc holds something */
-    uint32_t level[8], index[8];
-} ski_slot;
+    uint64_t chunk_end;                  /* first block past the open chunk */
+    uint32_t chunk, first_chunk, top;    /* open chunk; where the run began; entries in the tree */
+    int      open;                       /* acc holds something */
+    uint32_t level[SKI_MAX_LEVELS + 1], index[SKI_MAX_LEVELS + 1];
+    float   *sum;                        /* of the run, NULL: it was empty */
+};
 
 struct sketch_work {
     const sketch_plan *plan;
     size_t    bytes, nb, nslots;
     ski_slot *slots;
     float    *z;
-    float    *stream_y;                   /* open stream, else NULL */
+    float    *stream_y;                  /* open stream, else NULL */
     uint64_t  pushed;
 };
 
-typedef struct ski_layout { size_t nb, nslots, slot_floats, levels, row_floats; uint64_t bytes; } ski_layout;
+#define SKI_LIMIT ((uint64_t)SIZE_MAX / 64)      /* floats in any one array */
 
-static uint32_t ski_chunk_tasks(const sketch_plan *p) {      /* subtrees worth handing to threads: a power of two, twice as many if the width is none */
-    uint32_t w = p->desc.threads.parallel_for ? SKI_MAX(p->desc.threads.width, 1) : 1;
-    uint32_t t = (uint32_t)ski_pow2_at_least(w);
+static size_t ski_round_up(size_t x, size_t m) { return (x + m - 1) / m * m; }
+static ski_rng ski_rng_of(const sketch_plan *p, uint32_t purpose, uint32_t sub) {
+    return ski_rng_make(p->desc.seed, p->desc.algo, purpose, sub);
+}
+
+/* For setup: the block length, 2^default_log2 or desc.block, cut to what n needs and not under `least`; and what
+   follows from it. An operator overrides what is otherwise. */
+static sketch_status ski_set_block(sketch_plan *p, uint32_t default_log2, uint64_t least) {
+    const uint64_t n = p->desc.n, all = ski_pow2_at_least(SKI_MAX(n, least));
+    uint64_t L = p->desc.block;
+    if (!L) L = SKI_MAX((uint64_t)1 << default_log2, ski_pow2_at_least(least));
+    L = SKI_MIN(L, all);
+    if (L < least || L > (uint64_t)1 << 40 || L > SKI_LIMIT) return SKETCH_E_SIZE;
+    p->L = L;
+    p->N = (n - 1) / L + 1;
+    p->trailing = (size_t)SKI_MIN(L, SKI_TRAILING);
+    p->lead = (size_t)(L / p->trailing);
+    p->buf_len = (size_t)L;
+    p->acc_len = p->z_floats = p->d;
+    p->batch = (size_t)SKI_MAX(1, SKI_MIN(SKI_MAX_BATCH, ((uint64_t)1 << 18) / L));
+    p->info.n_padded = p->op->traits & SKI_PADS ? p->N * L : n;
+    return SKETCH_OK;
+}
+
+static size_t ski_put(char *buf, size_t at, const char *text) {
+    while (*text) buf[at++] = *text++;
+    return at;
+}
+static size_t ski_put_u64(char *buf, size_t at, const char *key, uint64_t v) {
+    char digits[20];
+    size_t n = 0;
+    at = ski_put(buf, at, key);
+    do {
+        digits[n++] = (char)('0' + v % 10);
+        v /= 10;
+    } while (v);
+    while (n) buf[at++] = digits[--n];
+    return at;
+}
+/* The text that the fingerprint hashes, ended by a zero; its length, or -1 */
+static int ski_plan_name(const sketch_plan *p, char *buf, size_t cap) {
+    const sketch_desc *q = &p->desc;
+    size_t at = 0;
+    if (cap < 320) return -1;
+    at = ski_put_u64(buf, at, "sketch.h stream=", SKETCH_STREAM_VERSION);
+    at = ski_put_u64(buf, at, " algo=", (uint64_t)q->algo);
+    at = ski_put_u64(buf, at, " n=", q->n);
+    at = ski_put_u64(buf, at, " d=", q->d);
+    at = ski_put_u64(buf, at, " seed=", q->seed);
+    at = ski_put_u64(buf, at, " precond=", (uint64_t)q->precond);
+    at = ski_put_u64(buf, at, " diag=", (uint64_t)q->diag);
+    at = ski_put_u64(buf, at, " block=", p->op->traits & SKI_HAS_BLOCK ? p->L : 0);
+    at = ski_put_u64(buf, at, " nnz=", p->info.nnz);
+    at = ski_put_u64(buf, at, " scale=", (uint64_t)q->scale);
+    buf[at] = 0;
+    return (int)at;
+}
+static uint64_t ski_fingerprint(const sketch_plan *p) {
+    uint64_t hash = 0xcbf29ce484222325u;
+    char name[320];
+    int i, len = ski_plan_name(p, name, sizeof name);
+    for (i = 0; i < len; i++) hash = (hash ^ (unsigned char)name[i]) * 0x100000001b3u;
+    return hash;
+}
+
+/* Every option known, and one that the operator has */
+static sketch_status ski_check(const sketch_desc *q, const ski_operator *op) {
+    if (!op || !q->n || !q->d) return SKETCH_E_ARG;
+    if (q->precond < SKETCH_PRECOND_H || q->precond > SKETCH_PRECOND_Q) return SKETCH_E_ARG;
+    if (q->diag < SKETCH_DIAG_DEFAULT || q->diag > SKETCH_RADEMACHER) return SKETCH_E_ARG;
+    if ((q->precond || q->keep_random) && !(op->traits & SKI_HAS_PRECOND)) return SKETCH_E_ARG;
+    if (q->diag && !(op->traits & SKI_HAS_DIAG)) return SKETCH_E_ARG;
+    if (q->block && !(op->traits & SKI_HAS_BLOCK)) return SKETCH_E_ARG;
+    if (q->block && q->block != SKETCH_BLOCK_WHOLE && !ski_is_pow2(q->block)) return SKETCH_E_ARG;
+    if (q->nnz && !(op->traits & SKI_HAS_NNZ)) return SKETCH_E_ARG;
+    if (q->keep_random > 1 || q->check_finite > 1) return SKETCH_E_ARG;
+    if (q->scale < SKETCH_SCALE_ISOMETRIC || q->scale > SKETCH_SCALE_NONE) return SKETCH_E_ARG;
+    if (q->isa < SKETCH_ISA_AUTO || q->isa > SKETCH_ISA_SIMDE) return SKETCH_E_ARG;
+    if ((q->allocator.alloc_fn != NULL) != (q->allocator.free_fn != NULL)) return SKETCH_E_ARG;
+    if (q->threads.width > 1024 || (q->threads.width > 1 && !q->threads.parallel_for)) return SKETCH_E_ARG;
+    if (q->n >= (uint64_t)1 << 56 || q->d > (uint64_t)1 << 40 || q->d > SKI_LIMIT) return SKETCH_E_SIZE;
+    return SKETCH_OK;
+}
+
+static sketch_status ski_setup(const sketch_desc *q, sketch_plan *p) {
+    uint64_t at, least;
+    sketch_status st;
+    memset(p, 0, sizeof *p);
+    if (!q) return SKETCH_E_ARG;
+    p->op = ski_operator_of(q->algo);
+    st = ski_check(q, p->op);
+    if (st != SKETCH_OK) return st;
+    p->k = ski_kernels_for(q->isa);
+    if (!p->k) return SKETCH_E_UNSUPPORTED;
+    p->desc = *q;
+    if (!q->diag) p->desc.diag = p->op->diag;
+    p->d = (size_t)q->d;
+    p->norm = p->info.scale = 1.0;
+    st = p->op->setup(p);
+    if (st != SKETCH_OK) return st;
+    p->c = (float)((q->scale == SKETCH_SCALE_NONE ? 1.0 : p->info.scale) * p->norm);
+    p->batch_row_floats = SKI_MAX(p->batch_row_floats, p->row_floats);
+
+    least = SKI_MAX(4, q->d / p->L * SKI_CHUNK_DIMS + (q->d % p->L * SKI_CHUNK_DIMS + p->L - 1) / p->L);
+    for (p->chunks = 1; p->chunks < (uint32_t)1 << 16 && p->N / p->chunks / 2 >= least;) p->chunks *= 2;
+
+    at = ski_round_up(sizeof *p, 64);
+    p->perm_at = (size_t)at;
+    at += ski_round_up((size_t)p->nfac * 2 * SKI_TRAILING * sizeof(uint16_t), 64);
+    p->table_at = (size_t)at;
+    at += ski_round_up(p->table_floats * sizeof(float), 64);
+    p->diag_at = (size_t)at;
+    at += (uint64_t)ski_round_up(p->diag_words, 32) * sizeof(uint16_t);
+    p->bytes = (size_t)at;
+
+    p->info.n = q->n;
+    p->info.d = q->d;
+    p->info.diag = p->desc.diag;
+    p->info.block = p->info.granule = p->L;
+    p->info.nblocks = p->N;
+    p->info.nchunks = p->chunks;
+    p->info.isa = p->k->isa;
+    p->info.plan_bytes = p->bytes;
+    p->info.fingerprint = ski_fingerprint(p);
+    return SKETCH_OK;
+}
+
+typedef struct ski_layout {
+    size_t nb, nslots, slot_floats, levels, row_floats;
+    uint64_t bytes;
+} ski_layout;
+
+static uint32_t ski_width(const sketch_plan *p) {
+    return p->desc.threads.parallel_for ? SKI_MAX(p->desc.threads.width, 1) : 1;
+}
+/* Subtrees worth handing to threads: a power of two, twice as many if the width is none */
+static uint32_t ski_chunk_tasks(const sketch_plan *p) {
+    uint32_t w = ski_width(p), t = (uint32_t)ski_pow2_at_least(w);
     if (t != w) t *= 2;
     return SKI_MIN(t, p->chunks);
 }
-static uint32_t ski_width(const sketch_plan *p) { return p->desc.threads.parallel_for ? SKI_MAX(p->desc.threads.width, 1) : 1; }
 
-static int ski_layout_of(const sketch_plan *p, size_t max_batch, ski_layout *o) {    /* 0: overflow */
-    uint64_t floats = 0, part, slots;
+/* *floats += a b c, rounded up to a line; 0: overflow */
+static int ski_add_floats(uint64_t *floats, uint64_t a, uint64_t b, uint64_t c) {
+    uint64_t part;
+    if (ski_mul_overflows(a, b, &part) || ski_mul_overflows(part, c, &part) || part > UINT64_MAX / 4 - *floats) return 0;
+    *floats += (part + 15) / 16 * 16;
+    return 1;
+}
+/* 0: overflow */
+static int ski_layout_of(const sketch_plan *p, size_t max_batch, ski_layout *o) {
+    uint64_t floats = 0, slots;
     size_t batch_tasks = SKI_MIN((size_t)ski_width(p), max_batch);
     memset(o, 0, sizeof *o);
     if (!max_batch) return 0;
     o->nslots = SKI_MAX((size_t)ski_chunk_tasks(p), batch_tasks);
     o->nb = SKI_MIN(p->batch, (max_batch - 1) / batch_tasks + 1);
     o->levels = (size_t)ski_log2(p->chunks) + 1;
-    o->row_floats = p->folds && o->nb > 1 && p->desc.diag == SKETCH_GAUSSIAN && !p->diag_words ? (size_t)p->L / 2 : p->row_floats;       /* the vectors of a batch share the whole block's diagonal */
-#define SKI_PLUS(a, b, c) do { if (ski_mul_overflows((a), (b), &part) || ski_mul_overflows(part, (c), &part) || part > UINT64_MAX / 4 - floats) return 0; \
-                               floats += (part + 15) / 16 * 16; } while (0)
-    SKI_PLUS(o->nb, p->buf_len, 1);
-    SKI_PLUS(o->nb, p->acc_len, 1);
-    SKI_PLUS(o->nb, p->d, o->levels);
-    SKI_PLUS(o->row_floats, 1, 1);
-    SKI_PLUS(p->aux_floats, 1, 1);
-    SKI_PLUS(p->idx_words, 1, 1);
-#undef SKI_PLUS
-    if (floats > SIZE_MAX / 16) return 0;
+    o->row_floats = o->nb > 1 ? p->batch_row_floats : p->row_floats;
+    if (!ski_add_floats(&floats, o->nb, p->buf_len, 1)) return 0;
+    if (!ski_add_floats(&floats, o->nb, p->acc_len, 1)) return 0;
+    if (!ski_add_floats(&floats, o->nb, p->d, o->levels)) return 0;
+    if (!ski_add_floats(&floats, o->row_floats, 1, 1)) return 0;
+    if (!ski_add_floats(&floats, p->aux_floats, 1, 1)) return 0;
+    if (!ski_add_floats(&floats, p->idx_words, 1, 1)) return 0;
+    if (floats > SIZE_MAX / 16 || p->z_floats > SIZE_MAX / 16) return 0;
     o->slot_floats = (size_t)floats;
-    if (ski_mul_overflows(floats * 4 + sizeof(ski_slot), o->nslots, &slots) || slots > SIZE_MAX / 2 || p->z_floats > SIZE_MAX / 16) return 0;
+    if (ski_mul_overflows(floats * 4 + sizeof(ski_slot), o->nslots, &slots) || slots > SIZE_MAX / 2) return 0;
     o->bytes = ski_round_up(sizeof(sketch_work), 64) + ski_round_up(o->nslots * sizeof(ski_slot), 64)
              + ski_round_up(p->z_floats * sizeof(float), 64) + (uint64_t)o->nslots * o->slot_floats * sizeof(float);
     return o->bytes <= SIZE_MAX - 256;
 }
 
-/* cos and sin of 2 pi k/1024 for k < 256, from + - * alone (Taylor in f64, rounded to f32), so that every machine has the same table */
-static void ski_hartley_table(float *cs) {
-    int k, j;
-    for (k = 0; k < 256; k++) {
-        int flip = k > 128;
-        double a = 6.283185307179586476925 * (double)(flip ? 256 - k : k) / 1024.0, a2 = a * a, c = 1.0, s = 1.0;
-        for (j = 10; j > 0; j--) {
-            c = 1.0 - a2 / (double)((2 * j - 1) * (2 * j)) * c;
-            s = 1.0 - a2 / (double)((2 * j) * (2 * j + 1)) * s;
-        }
-        s *= a;
-        cs[2 * k] = (float)(flip ? s : c);
-        cs[2 * k + 1] = (float)(flip ? c : s);
-    }
-}
-
-/* Haar(s, r, b) in f64: Gram-Schmidt, each row twice against the rows before it; the last row is negated if the matrix is square with determinant -1. q: r*b doubles. */
-static int ski_haar(const sketch_plan *p, uint32_t sub, size_t r, size_t b, double *q) {
-    ski_rng g = ski_rng_make(p->desc.seed, p->desc.algo, SKI_HAAR, sub);
-    size_t i, j, k;
-    int pass, negative = 0;
-    for (i = 0; i < r; i++) {
-        double *qi = q + i * b, s = 0.0;
-        for (k = 0; k < b; k += 256) {
-            float t[256];
-            size_t m = SKI_MIN(b - k, (size_t)256), l;
-            p->k->normals(t, (uint64_t)i * b + k, m, 16, &g);
-            for (l = 0; l < m; l++) qi[k + l] = (double)t[l];
-        }
-        for (pass = 0; pass < 2; pass++)
-            for (j = 0; j < i; j++) {
-                const double *qj = q + j * b;
-                double a0 = 0.0, a1 = 0.0, a2 = 0.0, a3 = 0.0;
-                for (k = 0; k + 4 <= b; k += 4) { a0 += qj[k] * qi[k]; a1 += qj[k + 1] * qi[k + 1]; a2 += qj[k + 2] * qi[k + 2]; a3 += qj[k + 3] * qi[k + 3]; }
-                for (; k < b; k++) a0 += qj[k] * qi[k];
-                a0 = (a0 + a2) + (a1 + a3);
-                for (k = 0; k < b; k++) qi[k] -= a0 * qj[k];
-            }
-        for (k = 0; k < b; k++) s += qi[k] * qi[k];
-        if (!(s > 0.0)) return 0;
-        s = 1.0 / sqrt(s);
-        for (k = 0; k < b; k++) qi[k] *= s;
-    }
-    if (r == b) {                                    /* sign of the determinant by elimination with pivoting, on a copy behind q */
-        double *a = q + r * b;
-        memcpy(a, q, r * b * sizeof(double));
-        for (i = 0; i < b; i++) {
-            size_t best = i;
-            for (j = i + 1; j < b; j++) if (fabs(a[j * b + i]) > fabs(a[best * b + i])) best = j;
-            if (best != i) {
-                negative ^= 1;
-                for (k = i; k < b; k++) { double t = a[i * b + k]; a[i * b + k] = a[best * b + k]; a[best * b + k] = t; }
-            }
-            if (a[i * b + i] < 0.0) negative ^= 1;
-            for (j = i + 1; j < b; j++) {
-                double m = a[j * b + i] / a[i * b + i];
-                if (m != 0.0) for (k = i; k < b; k++) a[j * b + k] -= m * a[i * b + k];
-            }
-        }
-        if (negative) for (k = 0; k < b; k++) q[(r - 1) * b + k] = -q[(r - 1) * b + k];
-    }
-    return 1;
-}
-
-/* out[i*si + j*sj] = Haar(sub, r, b)[i][j] */
-static sketch_status ski_haar_table(const sketch_plan *p, uint32_t sub, size_t r, size_t b, float *out, size_t ld, float *out_t, size_t ld_t) {
-    size_t bytes = (r == b ? 2 : 1) * r * b * sizeof(double), i, j;
-    double *q = (double *)ski_alloc(&p->desc.allocator, bytes);
-    sketch_status st = SKETCH_OK;
-    if (!q) return SKETCH_E_MEMORY;
-    if (!ski_haar(p, sub, r, b, q)) st = SKETCH_E_STATE;
-    else for (i = 0; i < r; i++)
-        for (j = 0; j < b; j++) {
-            if (out) out[i * ld + j] = (float)q[i * b + j];
-            if (out_t) out_t[j * ld_t + i] = (float)q[i * b + j];
-        }
-    ski_free(&p->desc.allocator, q, bytes);
-    return st;
-}
-
-static void ski_permutation(const sketch_plan *p, const ski_rng *g, uint64_t m0, size_t n, uint32_t *a) {     /* a = Permutation; n <= 2^32 */
+/* a[n] = Permutation(g's purpose and sub-stream, m0, n); n <= 2^32 */
+static void ski_permutation(const sketch_plan *p, const ski_rng *g, uint64_t m0, size_t n, uint32_t *a) {
     uint32_t w[64];
     size_t j;
     for (j = 0; j < n; j++) a[j] = (uint32_t)j;
@@ -2951,79 +2839,46 @@ static void ski_permutation(const sketch_plan *p, const ski_rng *g, uint64_t m0,
         uint32_t r, t = a[j];
         if (j == n - 1 || m % 64 == 63) p->k->words(w, g, m / 64);
         r = ski_below(w[m % 64], (uint64_t)j + 1);
-        a[j] = a[r]; a[r] = t;
+        a[j] = a[r];
+        a[r] = t;
     }
 }
 
-static size_t ski_diag_block(const sketch_plan *p) { return p->desc.algo == SKETCH_AFJL ? p->acc_len : (size_t)p->L; }    /* entries of G in use in a block */
-static void ski_diag(const sketch_plan *p, uint64_t i0, size_t n, float *row) {    /* row[n] = G at coordinates i0 ... of one block */
-    ski_rng g = ski_rng_make(p->desc.seed, p->desc.algo, SKI_DIAG, 0);
-    if (p->diag) p->k->normals_of(row, (const uint16_t *)p->diag + i0 / p->L * ski_diag_block(p) + i0 % p->L, n);
-    else if (p->desc.diag == SKETCH_RADEMACHER) p->k->signs(NULL, row, i0, n, &g);
-    else p->k->normals(row, i0, n, 16, &g);
-}
-
-static uint64_t ski_fold_first(const sketch_plan *p, uint64_t b, size_t q, size_t k) { return b * p->L + (4 * k + q / 4) * 1024 + q % 4 * 256; }      /* the first coordinate of row k of the q-th fold */
-static void ski_fold_draw(const sketch_plan *p, uint64_t b, size_t q, uint32_t *g) {     /* g[SKI_FOLD_WORDS]: the q-th part of G_b, as fold wants it */
-    const ski_rng r = ski_rng_make(p->desc.seed, p->desc.algo, SKI_DIAG, 0);
-    size_t k;
-    for (k = 0; k < 8; k++) p->k->normals16(g + k * 16, ski_fold_first(p, b, q, k), &r);
-}
-
-static sketch_status ski_fill(sketch_plan *p) {        /* the tables */
+static sketch_status ski_fill(sketch_plan *p) {
     uint16_t *perm = (uint16_t *)(void *)((char *)p + p->perm_at), *inv = perm + (size_t)p->nfac * SKI_TRAILING;
-    float *t = (float *)(void *)((char *)p + p->table_at);
+    float *table = (float *)(void *)((char *)p + p->table_at);
+    void *diag = (char *)p + p->diag_at;
     uint32_t f, a[SKI_TRAILING];
     sketch_status st = SKETCH_OK;
-    p->perm = perm; p->inv = inv; p->table = t;
+    p->perm = perm;
+    p->inv = inv;
+    p->table = table;
     for (f = 0; f < p->nfac; f++) {
-        ski_rng g = ski_rng_make(p->desc.seed, p->desc.algo, SKI_PERM, f);
+        ski_rng g = ski_rng_of(p, SKI_PERM, f);
         size_t b = f + 1 < p->nfac ? SKI_TRAILING : (size_t)(p->L >> 10 * f), j;
         ski_permutation(p, &g, 0, b, a);
-        for (j = 0; j < b; j++) { perm[f * SKI_TRAILING + j] = (uint16_t)a[j]; inv[f * SKI_TRAILING + a[j]] = (uint16_t)j; }
-    }
-    if (p->desc.precond == SKETCH_PRECOND_F) ski_hartley_table(t);
-    if (p->desc.precond == SKETCH_PRECOND_Q)
-        for (f = 0; f < 2 * p->info.nfactors && st == SKETCH_OK; f++) {     /* Q1 factors each followed by its transpose, then Q2's */
-            uint32_t q = f % p->info.nfactors;
-            size_t b = (size_t)p->info.factor_in[q];
-            st = ski_haar_table(p, f < p->info.nfactors ? q : 16 + q, b, b, t, b, t + b * b, b);
-            t += 2 * b * b;
+        for (j = 0; j < b; j++) {
+            perm[f * SKI_TRAILING + j] = (uint16_t)a[j];
+            inv[f * SKI_TRAILING + a[j]] = (uint16_t)j;
         }
-    if (p->desc.algo == SKETCH_QK) {                                         /* Q1 [r][b], Q2 [r][b], Q2^T [b][r], Q3 [r][b], Q3^T [b][r3p] */
-        float *q2 = t + p->r[0] * p->b[0], *q2t = q2 + p->r[1] * p->b[1], *q3 = q2t + p->r[1] * p->b[1], *q3t = q3 + p->r[2] * p->b[2];
-        st = ski_haar_table(p, 0, p->r[0], p->b[0], t, p->b[0], NULL, 0);
-        if (st == SKETCH_OK) st = ski_haar_table(p, 1, p->r[1], p->b[1], q2, p->b[1], q2t, p->r[1]);
-        if (st == SKETCH_OK) st = ski_haar_table(p, 2, p->r[2], p->b[2], q3, p->b[2], q3t, p->r3p);
-        if (st == SKETCH_OK) p->k->thin_pack(q3t, p->b[2], p->r3p);
     }
-    if (p->diag_words && st == SKETCH_OK) {
-        void *diag = (char *)p + p->diag_at;
-        const size_t each = ski_diag_block(p), parts = p->folds ? each / SKI_FOLD : 0;
-        size_t j, k, n;
-        uint64_t b;
-        for (b = 0; b < p->N; b++) {
-            for (j = 0; j < parts; j++) ski_fold_draw(p, b, j, (uint32_t *)diag + (b * parts + j) * SKI_FOLD_WORDS);
-            for (j = 0; !parts && j < each; j += n) {
-                float row[256];
-                n = SKI_MIN(each - j, (size_t)256);
-                ski_diag(p, b * p->L + j, n, row);
-                for (k = 0; k < n; k++) ((uint16_t *)diag)[b * each + j + k] = (uint16_t)ski_grid_of(row[k]);
-            }
-        }
-        p->diag = diag;
-    }
+    if (p->op->fill) st = p->op->fill(p, table, diag);
+    if (p->diag_words) p->diag = diag;
     return st;
 }
 
 SKETCH_API sketch_desc sketch_desc_make(sketch_algo algo, uint64_t n, uint64_t d, uint64_t seed) {
     sketch_desc q;
     memset(&q, 0, sizeof q);
-    q.algo = algo; q.n = n; q.d = d; q.seed = seed;
+    q.algo = algo;
+    q.n = n;
+    q.d = d;
+    q.seed = seed;
     return q;
 }
 
-SKETCH_API sketch_status sketch_measure(const sketch_desc *desc, size_t max_batch, size_t *plan_bytes, size_t *work_bytes) {
+SKETCH_API sketch_status sketch_measure(const sketch_desc *desc, size_t max_batch,
+                                        size_t *plan_bytes, size_t *work_bytes) {
     sketch_plan p;
     ski_layout o;
     sketch_status st;
@@ -3054,13 +2909,16 @@ SKETCH_API sketch_status sketch_create(const sketch_desc *desc, sketch_plan **pl
     *p = t;
     p->info.work_bytes = (size_t)o.bytes;
     st = ski_fill(p);
-    if (st != SKETCH_OK) { sketch_destroy(p); return st; }
-    *plan = p;
-    return SKETCH_OK;
+    if (st == SKETCH_OK) *plan = p;
+    else sketch_destroy(p);
+    return st;
 }
 
 SKETCH_API void sketch_destroy(sketch_plan *plan) {
-    if (plan) { sketch_allocator a = plan->desc.allocator; ski_free(&a, plan, plan->bytes); }
+    sketch_allocator a;
+    if (!plan) return;
+    a = plan->desc.allocator;
+    ski_free(&a, plan, plan->bytes);
 }
 
 SKETCH_API sketch_info sketch_query(const sketch_plan *plan) {
@@ -3079,28 +2937,32 @@ SKETCH_API sketch_status sketch_work_create(const sketch_plan *plan, size_t max_
     ski_layout o;
     sketch_work *w;
     char *at;
-    size_t i, j;
+    size_t i;
     if (!work) return SKETCH_E_ARG;
     *work = NULL;
     if (!plan || !max_batch) return SKETCH_E_ARG;
     if (!ski_layout_of(plan, max_batch, &o)) return SKETCH_E_SIZE;
     at = (char *)ski_alloc(&plan->desc.allocator, (size_t)o.bytes);
     if (!at) return SKETCH_E_MEMORY;
-    w = (sketch_work *)(void *)at;                at += ski_round_up(sizeof *w, 64);
-    w->plan = plan; w->bytes = (size_t)o.bytes; w->nb = o.nb; w->nslots = o.nslots;
-    w->slots = (ski_slot *)(void *)at;            at += ski_round_up(o.nslots * sizeof(ski_slot), 64);
-    w->z = (float *)(void *)at;                   at += ski_round_up(plan->z_floats * sizeof(float), 64);
-    for (i = 0; i < o.nslots; i++) {
+    w = (sketch_work *)(void *)at;
+    w->plan = plan;
+    w->bytes = (size_t)o.bytes;
+    w->nb = o.nb;
+    w->nslots = o.nslots;
+    at += ski_round_up(sizeof *w, 64);
+    w->slots = (ski_slot *)(void *)at;
+    at += ski_round_up(o.nslots * sizeof(ski_slot), 64);
+    w->z = (float *)(void *)at;
+    at += ski_round_up(plan->z_floats * sizeof(float), 64);
+    for (i = 0; i < o.nslots; i++, at += o.slot_floats * sizeof(float)) {
         ski_slot *s = &w->slots[i];
-        float *f = (float *)(void *)at;
-        s->buf = f;  f += ski_round_up(o.nb * plan->buf_len, 16);
-        s->acc = f;  f += ski_round_up(o.nb * plan->acc_len, 16);
-        s->tree = f; f += ski_round_up(o.nb * plan->d * o.levels, 16);
-        s->row = f;  f += ski_round_up(o.row_floats, 16);
-        s->aux = f;  f += ski_round_up(plan->aux_floats, 16);
-        s->idx = (uint32_t *)(void *)f;
-        if (plan->desc.algo == SKETCH_SRHT) for (j = 0; j < (size_t)plan->L; j++) s->idx[j] = (uint32_t)j;
-        at += o.slot_floats * sizeof(float);
+        s->buf = (float *)(void *)at;
+        s->acc = s->buf + ski_round_up(o.nb * plan->buf_len, 16);
+        s->tree = s->acc + ski_round_up(o.nb * plan->acc_len, 16);
+        s->row = s->tree + ski_round_up(o.nb * plan->d * o.levels, 16);
+        s->aux = s->row + ski_round_up(o.row_floats, 16);
+        s->idx = (uint32_t *)(void *)(s->aux + ski_round_up(plan->aux_floats, 16));
+        if (plan->op->begin) plan->op->begin(plan, s);
     }
     *work = w;
     return SKETCH_OK;
@@ -3110,85 +2972,262 @@ SKETCH_API void sketch_work_destroy(sketch_work *work) {
     if (work) ski_free(&work->plan->desc.allocator, work, work->bytes);
 }
 
-/* // >>algorithms ==================================================================================
-   For each operator: forward (block b of nb vectors, slot->x[v], into slot->acc), finish (acc to y, once a chunk), and the adjoint's block. z: the adjoint's
-   input after everything that does not depend on the block. Definitions: in the manual. */
+/* // >>operators =============================================================================================
+   A room for each operator, then the table of them. A room has, in this order: definition, cost, guarantee, worst
+   input, reference; what it keeps in p->own; the functions of its row. To add an operator: a value in sketch_algo,
+   a room, a row in the table, a line in the manual's WHICH ALGORITHM WHEN. Words are as in >>shared. */
 
-/* A digit-wise permutation of the leading index (row of 1024): Kronecker factors 1, 2, ... counted from the trailing one. */
+/* ---- tools of several rooms -------------------------------------------------------------------------------- */
+
+/* The f-th digit of the leading index (row of 1024), f = 1, 2, ... from the trailing one, permuted by its own */
 static size_t ski_lead(const sketch_plan *p, const uint16_t *perm, size_t j) {
     size_t out = 0, place = 1;
     uint32_t f;
     for (f = 1; f < p->nfac; f++) {
         out += place * perm[f * SKI_TRAILING + j % SKI_TRAILING];
-        j /= SKI_TRAILING; place *= SKI_TRAILING;
+        j /= SKI_TRAILING;
+        place *= SKI_TRAILING;
     }
     return out;
 }
 
-
-/* Kronecker product of Hartley (mats NULL, unnormalised) or given matrices, in place: for each factor, tiles of up to SKI_KRON_TILE columns are copied out, transformed, copied back. */
-static void ski_kron(const sketch_plan *p, float *x, const float *mats, int transpose, float *aux) {
-    size_t inner = (size_t)p->L, f;
-    for (f = 0; f < p->info.nfactors; f++) {
-        size_t b = (size_t)p->info.factor_in[f], cols = (size_t)p->L / b, q, i, j;
-        const float *m = mats ? mats + (transpose ? b * b : 0) : NULL;
-        inner /= b;
-        for (q = 0; q < cols; q += SKI_KRON_TILE) {
-            size_t base[SKI_KRON_TILE], w = SKI_MIN(cols - q, (size_t)SKI_KRON_TILE);
-            float *out = aux;
-            for (j = 0; j < w; j++) base[j] = (q + j) / inner * b * inner + (q + j) % inner;
-            for (i = 0; i < b; i++) {
-                size_t row = i, t = b;
-                if (!mats) for (row = 0, j = i; t > 1; t /= 2, j /= 2) row = row * 2 + j % 2;       /* bit-reversed */
-                for (j = 0; j < w; j++) aux[row * SKI_KRON_TILE + j] = x[base[j] + i * inner];
-                for (; j < SKI_KRON_TILE; j++) aux[row * SKI_KRON_TILE + j] = 0.0f;
-            }
-            if (mats) {
-                out = aux + b * SKI_KRON_TILE;
-                p->k->gemm(b, SKI_KRON_TILE, b, m, b, aux, SKI_KRON_TILE, out, SKI_KRON_TILE);
-            } else p->k->hartley(aux, b, SKI_KRON_TILE, p->table);
-            for (i = 0; i < b; i++) for (j = 0; j < w; j++) x[base[j] + i * inner] = out[i * SKI_KRON_TILE + j];
-        }
-        if (mats) mats += 2 * b * b;
-    }
-}
-
-/* Elements at .. at + n - 1 of vector v's block: where they are, or converted into stage[n]: AFFD's f64 in pieces that stay in L1, AFJL's rows by groups. */
+/* Elements at .. at + n - 1 of vector v's block: where they are, or converted into stage[n] */
 static const float *ski_piece(const sketch_plan *p, const ski_slot *s, size_t v, size_t at, size_t n, float *stage) {
     if (s->x[v]) return s->x[v] + at;
     p->k->load(stage, s->raw[v], at, s->raw_type, n);
     return stage;
 }
-/* Where element at of vector v's block lies, or, past its end, of the block that is read after it: an address to fetch from, 0 if unknown. size: of an element there. */
+/* A vector's block as the caller has it */
+static const void *ski_input_of(const ski_slot *s, size_t v, sketch_dtype *type) {
+    *type = s->x[v] ? SKETCH_F32 : s->raw_type;
+    return s->x[v] ? (const void *)s->x[v] : (const void *)s->raw[v];
+}
+/* Where element `at` of vector v's block lies or, past its end, of the block that is read after it: an address to
+   fetch from, 0 if unknown. size: of an element there. */
 static uintptr_t ski_address(const sketch_plan *p, const ski_slot *s, size_t v, size_t nb, size_t at, size_t *size) {
-    const char *x;
-    if (at >= p->L) { at -= (size_t)p->L; v++; }
-    if (v == nb) { x = s->next; *size = s->next_size; }
-    else { x = s->x[v] ? (const char *)(const void *)s->x[v] : s->raw[v]; *size = s->x[v] ? sizeof(float) : ski_size(s->raw_type); }
+    sketch_dtype type;
+    const void *x;
+    if (at >= p->L) {
+        at -= (size_t)p->L;
+        v++;
+    }
+    if (v == nb) {
+        x = s->next;
+        *size = s->next_size;
+    } else {
+        x = ski_input_of(s, v, &type);
+        *size = ski_size(type);
+    }
     return x ? (uintptr_t)x + at * *size : 0;
 }
-static int ski_reads_raw(const sketch_plan *p) { return p->folds || p->direct || p->desc.algo == SKETCH_QK || p->desc.algo == SKETCH_SJLT; }
 
-/* The pre-conditioner T1 (second = 0) or T2, or their transposes, on a block of L. */
+/* out = B_b x; out may be x */
+static void ski_signs(const sketch_plan *p, const float *x, float *out, uint64_t b) {
+    ski_rng g = ski_rng_of(p, SKI_SIGN, 0);
+    p->k->signs(x, out, b * p->L, (size_t)p->L, &g);
+}
+/* out = H B_b x, unnormalised; out may be x: signs and the low levels while a part is in L1 */
+static void ski_hb(const sketch_plan *p, const float *x, float *out, uint64_t b) {
+    ski_rng g = ski_rng_of(p, SKI_SIGN, 0);
+    size_t L = (size_t)p->L, part = SKI_MIN(L, SKI_WHT_LEAF), i;
+    for (i = 0; i < L; i += part)
+        p->k->hb(x + i, SKETCH_F32, out + i, b * p->L + i, part, &g, (uintptr_t)(x + i) + 8192, 16);
+    p->k->wht(out, L, part);
+}
+/* x = B_b H x */
+static void ski_bh(const sketch_plan *p, float *x, uint64_t b) {
+    p->k->wht(x, (size_t)p->L, 1);
+    ski_signs(p, x, x, b);
+}
+
+/* ---- Haar factors (QK, pre-conditioner Q) ------------------------------------------------------------------- */
+
+/* qi[b] -= its part along each of the i rows before it */
+static void ski_haar_project(const double *q, double *qi, size_t i, size_t b) {
+    size_t j, k;
+    for (j = 0; j < i; j++) {
+        const double *qj = q + j * b;
+        double a[4] = { 0.0, 0.0, 0.0, 0.0 }, sum;
+        for (k = 0; k + 4 <= b; k += 4) {
+            a[0] += qj[k] * qi[k];
+            a[1] += qj[k + 1] * qi[k + 1];
+            a[2] += qj[k + 2] * qi[k + 2];
+            a[3] += qj[k + 3] * qi[k + 3];
+        }
+        for (; k < b; k++) a[0] += qj[k] * qi[k];
+        sum = (a[0] + a[2]) + (a[1] + a[3]);
+        for (k = 0; k < b; k++) qi[k] -= sum * qj[k];
+    }
+}
+/* Whether det a < 0, by elimination with pivoting, in place */
+static int ski_negative_determinant(double *a, size_t b) {
+    size_t i, j, k;
+    int negative = 0;
+    for (i = 0; i < b; i++) {
+        size_t best = i;
+        for (j = i + 1; j < b; j++) if (fabs(a[j * b + i]) > fabs(a[best * b + i])) best = j;
+        if (best != i) {
+            negative ^= 1;
+            for (k = i; k < b; k++) {
+                double t = a[i * b + k];
+                a[i * b + k] = a[best * b + k];
+                a[best * b + k] = t;
+            }
+        }
+        if (a[i * b + i] < 0.0) negative ^= 1;
+        for (j = i + 1; j < b; j++) {
+            double m = a[j * b + i] / a[i * b + i];
+            for (k = i; m != 0.0 && k < b; k++) a[j * b + k] -= m * a[i * b + k];
+        }
+    }
+    return negative;
+}
+/* q[r][b] = Haar(sub, r, b) in f64: Gram-Schmidt, each row twice against those before it. If r = b, as much again
+   behind q is scratch. 0: a row vanished. */
+static int ski_haar(const sketch_plan *p, uint32_t sub, size_t r, size_t b, double *q) {
+    ski_rng g = ski_rng_of(p, SKI_HAAR, sub);
+    size_t i, k, l;
+    for (i = 0; i < r; i++) {
+        double *qi = q + i * b, s = 0.0;
+        for (k = 0; k < b; k += 256) {
+            float t[256];
+            size_t m = SKI_MIN(b - k, (size_t)256);
+            p->k->normals(t, (uint64_t)i * b + k, m, &g);
+            for (l = 0; l < m; l++) qi[k + l] = (double)t[l];
+        }
+        ski_haar_project(q, qi, i, b);
+        ski_haar_project(q, qi, i, b);
+        for (k = 0; k < b; k++) s += qi[k] * qi[k];
+        if (!(s > 0.0)) return 0;
+        s = 1.0 / sqrt(s);
+        for (k = 0; k < b; k++) qi[k] *= s;
+    }
+    if (r != b) return 1;
+    memcpy(q + r * b, q, r * b * sizeof(double));
+    if (ski_negative_determinant(q + r * b, b)) for (k = 0; k < b; k++) q[(r - 1) * b + k] = -q[(r - 1) * b + k];
+    return 1;
+}
+/* out[i ld + j] and out_t[j ld_t + i] (NULL: not wanted) = Haar(sub, r, b)[i][j] */
+static sketch_status ski_haar_table(const sketch_plan *p, uint32_t sub, size_t r, size_t b,
+                                    float *out, size_t ld, float *out_t, size_t ld_t) {
+    size_t bytes = (r == b ? 2 : 1) * r * b * sizeof(double), i, j;
+    double *q = (double *)ski_alloc(&p->desc.allocator, bytes);
+    int made;
+    if (!q) return SKETCH_E_MEMORY;
+    made = ski_haar(p, sub, r, b, q);
+    for (i = 0; made && i < r; i++)
+        for (j = 0; j < b; j++) {
+            if (out) out[i * ld + j] = (float)q[i * b + j];
+            if (out_t) out_t[j * ld_t + i] = (float)q[i * b + j];
+        }
+    ski_free(&p->desc.allocator, q, bytes);
+    return made ? SKETCH_OK : SKETCH_E_STATE;
+}
+
+/* ---- pre-conditioners: T1, T2 and the permutation's factors (AFFD, AFJL) ------------------------------------ */
+
+/* log2 L in ceil(l/8) parts as equal as can be, larger ones trailing; their number */
+static uint32_t ski_cut_log2(uint32_t l, uint32_t out[SKETCH_MAX_FACTORS]) {
+    uint32_t k = SKI_MAX((l + 7) / 8, 1), f;
+    for (f = 0; f < k && f < SKETCH_MAX_FACTORS; f++) out[f] = l / k + (f >= k - l % k ? 1u : 0u);
+    return k;
+}
+/* After ski_set_block. transforms: how many of length L S_b has. F and Q: a leading factor that is not flat loses
+   coordinates where few of its rows are kept (one coordinate, d = 1024: spread AFFD-Q 0.35, AFJL-F 0.63 at 2^15;
+   0.08, 0.05 at 2^12), hence the shorter default block. */
+static sketch_status ski_precond_setup(sketch_plan *p, uint32_t default_log2, int transforms) {
+    sketch_status st = ski_set_block(p, p->desc.precond ? 12 : default_log2, p->desc.d);
+    uint32_t f, l = ski_log2(p->L), cut[SKETCH_MAX_FACTORS];
+    if (st != SKETCH_OK) return st;
+    p->nfac = SKI_MAX((l + 9) / 10, 1);
+    p->info.nfactors = p->nfac;
+    for (f = 0; f < p->nfac; f++) p->info.factor_in[f] = f ? SKI_TRAILING : p->L >> 10 * (p->nfac - 1);
+    if (p->desc.precond == SKETCH_PRECOND_Q) {
+        p->info.nfactors = ski_cut_log2(l, cut);
+        for (f = 0; f < p->info.nfactors; f++) {
+            p->info.factor_in[f] = (uint64_t)1 << cut[f];
+            p->table_floats += (size_t)4 << 2 * cut[f];          /* Q1, Q1^T, Q2, Q2^T */
+        }
+        p->aux_floats = 2 * 256 * SKI_KRON_TILE;
+    } else {
+        p->norm = transforms == 1 ? 1.0 / sqrt((double)p->L) : 1.0 / (double)p->L;
+        if (p->desc.precond == SKETCH_PRECOND_F) {
+            p->table_floats = 512;                               /* cos, sin of 2 pi k/1024, k < 256 */
+            p->aux_floats = (size_t)SKI_TRAILING * SKI_KRON_TILE;
+        }
+    }
+    for (f = 0; f < p->info.nfactors; f++) p->info.factor_out[f] = p->info.factor_in[f];
+    p->info.scale = sqrt((double)p->L / (double)p->d);
+    return SKETCH_OK;
+}
+/* cos and sin of 2 pi k/1024 for k < 256, from + - * alone (Taylor in f64, rounded to f32): the same everywhere */
+static void ski_hartley_table(float *cs) {
+    int k, j;
+    for (k = 0; k < 256; k++) {
+        int flip = k > 128;
+        double a = 6.283185307179586476925 * (double)(flip ? 256 - k : k) / 1024.0, a2 = a * a, c = 1.0, s = 1.0;
+        for (j = 10; j > 0; j--) {
+            c = 1.0 - a2 / (double)((2 * j - 1) * (2 * j)) * c;
+            s = 1.0 - a2 / (double)((2 * j) * (2 * j + 1)) * s;
+        }
+        s *= a;
+        cs[2 * k] = (float)(flip ? s : c);
+        cs[2 * k + 1] = (float)(flip ? c : s);
+    }
+}
+static sketch_status ski_precond_fill(sketch_plan *p, float *t) {
+    sketch_status st = SKETCH_OK;
+    uint32_t f, nf = p->info.nfactors;
+    if (p->desc.precond == SKETCH_PRECOND_F) ski_hartley_table(t);
+    /* Q1's factors each followed by its transpose, then Q2's */
+    for (f = 0; p->desc.precond == SKETCH_PRECOND_Q && f < 2 * nf && st == SKETCH_OK; f++) {
+        size_t b = (size_t)p->info.factor_in[f % nf];
+        st = ski_haar_table(p, f < nf ? f : 16 + f - nf, b, b, t, b, t + b * b, b);
+        t += 2 * b * b;
+    }
+    return st;
+}
+/* x[L] times a Kronecker product of Hartley matrices (mats NULL; unnormalised) or of those in mats: for each factor
+   tiles of SKI_KRON_TILE columns are copied out, transformed, copied back */
+static void ski_kron(const sketch_plan *p, float *x, const float *mats, int transpose, float *aux) {
+    const size_t wide = SKI_KRON_TILE;
+    size_t inner = (size_t)p->L, f;
+    for (f = 0; f < p->info.nfactors; f++) {
+        size_t b = (size_t)p->info.factor_in[f], cols = (size_t)p->L / b, q, i, j;
+        const float *m = mats ? mats + (transpose ? b * b : 0) : NULL;
+        inner /= b;
+        for (q = 0; q < cols; q += wide) {
+            size_t base[SKI_KRON_TILE], w = SKI_MIN(cols - q, wide);
+            float *out = mats ? aux + b * wide : aux;
+            for (j = 0; j < w; j++) base[j] = (q + j) / inner * b * inner + (q + j) % inner;
+            for (i = 0; i < b; i++) {
+                size_t row = i, t, rest = i;
+                /* Hartley's: bit-reversed */
+                if (!mats) for (row = 0, t = b; t > 1; t /= 2, rest /= 2) row = row * 2 + rest % 2;
+                for (j = 0; j < w; j++) aux[row * wide + j] = x[base[j] + i * inner];
+                for (; j < wide; j++) aux[row * wide + j] = 0.0f;
+            }
+            if (mats) p->k->gemm(b, wide, b, m, b, aux, wide, out, wide);
+            else p->k->hartley(aux, b, wide, p->table);
+            for (i = 0; i < b; i++) for (j = 0; j < w; j++) x[base[j] + i * inner] = out[i * wide + j];
+        }
+        if (mats) mats += 2 * b * b;
+    }
+}
+/* x = T1 x without its signs, T2 x (second), or their transposes */
 static void ski_precond(const sketch_plan *p, float *x, int second, int transpose, float *aux) {
     if (p->desc.precond == SKETCH_PRECOND_H) p->k->wht(x, (size_t)p->L, 1);
     else if (p->desc.precond == SKETCH_PRECOND_F) ski_kron(p, x, NULL, 0, aux);
     else ski_kron(p, x, p->table + (second ? p->table_floats / 2 : 0), transpose, aux);
 }
-static void ski_signs(const sketch_plan *p, const float *x, float *out, uint64_t b) {
-    ski_rng g = ski_rng_make(p->desc.seed, p->desc.algo, SKI_SIGN, 0);
-    p->k->signs(x, out, b * p->L, (size_t)p->L, &g);
-}
-static void ski_hb(const sketch_plan *p, const float *x, float *out, uint64_t b) {      /* H B x: signs and the low levels while a part is in L1 */
-    ski_rng g = ski_rng_make(p->desc.seed, p->desc.algo, SKI_SIGN, 0);
-    size_t L = (size_t)p->L, part = SKI_MIN(L, SKI_WHT_LEAF), i;
-    for (i = 0; i < L; i += part) p->k->hb(x + i, SKETCH_F32, out + i, b * p->L + i, part, &g, (uintptr_t)(x + i) + 8192, 16);
-    p->k->wht(out, L, part);
-}
-static void ski_t1(const sketch_plan *p, const float *x, float *out, uint64_t b, float *aux) {     /* T1 x, with B */
-    if (p->desc.precond == SKETCH_PRECOND_H) { ski_hb(p, x, out, b); return; }
-    if (p->desc.precond == SKETCH_PRECOND_Q) { if (out != x) memcpy(out, x, (size_t)p->L * sizeof(float)); }
-    else ski_signs(p, x, out, b);
+/* out = T1 x; out may be x */
+static void ski_t1(const sketch_plan *p, const float *x, float *out, uint64_t b, float *aux) {
+    if (p->desc.precond == SKETCH_PRECOND_H) {
+        ski_hb(p, x, out, b);
+        return;
+    }
+    if (p->desc.precond == SKETCH_PRECOND_F) ski_signs(p, x, out, b);
+    else if (out != x) memcpy(out, x, (size_t)p->L * sizeof(float));
     ski_precond(p, out, 0, 0, aux);
 }
 static void ski_t1_t(const sketch_plan *p, float *x, uint64_t b, float *aux) {
@@ -3196,130 +3235,312 @@ static void ski_t1_t(const sketch_plan *p, float *x, uint64_t b, float *aux) {
     if (p->desc.precond != SKETCH_PRECOND_Q) ski_signs(p, x, x, b);
 }
 
-static const float *ski_diag_row(const sketch_plan *p, ski_slot *s, uint64_t b, size_t j) {     /* row j of G_b; rows are asked for in order and made four at a time: 4096 signs are one draw */
-    size_t t = p->trailing, span = SKI_MIN((size_t)p->L, p->row_floats), at = j * t % span;
-    if (at == 0) ski_diag(p, b * p->L + j * t, span, s->row);
-    return s->row + at;
+/* ---- G by its octets: eight rows of entries from one run of counters ------------------------------------------ */
+
+/* row[k n + c] = Octet(c0 + c, k) for c < n, k < rows, as floats: kept from entry `at` of the plan's on, or drawn */
+static void ski_octets(const sketch_plan *p, uint64_t c0, size_t n, size_t rows, uint64_t at, float *row) {
+    const ski_rng g = ski_rng_of(p, SKI_DIAG, 0);
+    if (p->diag) p->k->normals_of(row, (const uint16_t *)p->diag + at, rows * n);
+    else p->k->octets(row, c0, n, rows, n, 16, &g);
+}
+/* For fill: kept[rows n], the same as 16-bit numbers. n <= 1024 */
+static void ski_octets_keep(const sketch_plan *p, uint64_t c0, size_t n, size_t rows, uint16_t *kept) {
+    const ski_rng g = ski_rng_of(p, SKI_DIAG, 0);
+    float row[8 * 16];
+    size_t c, k, i;
+    for (c = 0; c < n; c += 16) {
+        const size_t m = SKI_MIN(n - c, (size_t)16);
+        p->k->octets(row, c0 + c, m, rows, 16, 128, &g);
+        for (k = 0; k < rows; k++) for (i = 0; i < m; i++) kept[k * n + c + i] = (uint16_t)ski_grid_of(row[16 * k + i]);
+    }
 }
 
-/* AFFD: sqrt(L/d) R_d T2 P G T1 B. Schioppa 2024, eq. 6, Theorem 3.2. With T = H only the first acc_len rows of the last transform are wanted, and those see the leading
-   index only through its low bits: rows of G H B x are added up by target row as they come, and the permutation inside a row and the last transform,
-   the same for all blocks, wait for the chunk's end. So a block costs L log L + 2L, and d log d is paid once a chunk. Worst input: none known. */
-static const uint32_t *ski_fold_diag(const sketch_plan *p, uint64_t b, size_t q, float *row) {     /* the q-th part of G_b: kept, or drawn into row */
-    const size_t parts = (size_t)p->L / SKI_FOLD;
-    if (p->diag) return (const uint32_t *)p->diag + (b * parts + q) * SKI_FOLD_WORDS;
-    ski_fold_draw(p, b, q, (uint32_t *)(void *)row);
-    return (const uint32_t *)(const void *)row;
+/* ---- AFFD ---------------------------------------------------------------------------------------------------
+   S_b = sqrt(L/d) R_d T2 P G_b T1. Default L = 2^15, pre-conditioners F and Q 2^12.
+     H: T1 = H B_b, T2 = H.   F: T1 = C B_b, T2 = C.   Q: T1 = Q1, T2 = Q2.
+   G_b: entry j is Octet(b m + j mod m, j div m), m = max(1, L/8): one Philox call for the eight coordinates that the
+   last three levels combine; or Sign(DIAG, 0, b L + j).
+   Sums: with H, row j of 1024 of G H B x is added to target row pi'(j) mod (acc rows), pi' the inverse of the leading
+   digits' permutation: for q = 0 .. lead/8 - 1 and in it k = 0 .. 7 row k lead/8 + q (lead < 8: rows in order), each
+   product rounded, then added. The permutation inside a row and the last transform wait for the chunk's end, since
+   the first acc_len of its outputs see the leading index only through its low bits: L log L + 2 L a block, d log d a
+   chunk. F, Q: row j is added to row j, and the whole of T2 waits.
+   Guarantee: Johnson-Lindenstrauss for every x. Worst input: none known. With signs an x that is one coordinate
+   gives some exact zeros (its length is kept). Schioppa 2024, eq. 6, Theorem 3.2. */
+enum {
+    SKI_AFFD_FOLDS,                  /* L = 2^15 and H: the last levels, G and the sums in one pass */
+    SKI_AFFD_ROW,                    /* floats from row to row of the sums */
+    SKI_AFFD_TARGETS                 /* rows of the sums */
+};
+static sketch_status ski_affd_setup(sketch_plan *p) {
+    sketch_status st = ski_precond_setup(p, 15, 2);
+    size_t row;
+    if (st != SKETCH_OK) return st;
+    row = p->trailing;
+    p->z_floats = p->desc.precond ? (size_t)p->L : (size_t)SKI_MAX(ski_pow2_at_least(p->desc.d), p->trailing);
+    p->own[SKI_AFFD_TARGETS] = p->z_floats / row;
+    p->row_floats = (size_t)SKI_MIN(p->L, 8 * SKI_TRAILING);
+    if (!p->desc.precond && p->L == 8 * SKI_WHT_LEAF) {
+        p->own[SKI_AFFD_FOLDS] = 1;
+        row = SKI_ROW;
+        p->buf_len = 7 * SKI_PART + SKI_WHT_LEAF;
+        p->reads_raw = 1;
+        p->row_floats = SKI_FOLD;
+        /* the vectors of a batch share the whole block's diagonal */
+        if (p->desc.diag == SKETCH_GAUSSIAN && !p->desc.keep_random) p->batch_row_floats = (size_t)p->L / 2;
+    }
+    p->own[SKI_AFFD_ROW] = row;
+    p->acc_len = p->own[SKI_AFFD_TARGETS] * row;
+    /* signs are drawn faster than read */
+    if (!p->desc.keep_random || p->desc.diag == SKETCH_RADEMACHER) return SKETCH_OK;
+    if (p->N > SKI_LIMIT / p->L) return SKETCH_E_SIZE;
+    p->diag_words = (size_t)(p->N * p->L);
+    return SKETCH_OK;
 }
-/* G's signs, if it has only those: the 64 runs of 512 of a block, and those of the q-th part's row 0, from where row k's lie 128 k words on */
-static void ski_fold_signs(const sketch_plan *p, uint64_t b, uint32_t *w) {
-    const ski_rng r = ski_rng_make(p->desc.seed, p->desc.algo, SKI_DIAG, 0);
+/* The block in rounds of up to eight rows, in the order of their sums: row k of round q, and where G's entries are */
+static size_t ski_affd_rounds(const sketch_plan *p) { return SKI_MAX(p->lead / 8, 1); }
+static size_t ski_affd_rows(const sketch_plan *p) { return SKI_MIN(p->lead, 8); }
+static size_t ski_affd_target(const sketch_plan *p, size_t j) {
+    return p->desc.precond ? j : ski_lead(p, p->inv, j) % p->own[SKI_AFFD_TARGETS];
+}
+/* The first counter of round q: rounds are rows of 1024 columns of octets, or a whole block in short ones */
+static uint64_t ski_affd_counter(const sketch_plan *p, uint64_t b, size_t q) {
+    return b * SKI_MAX(p->L / 8, 1) + q * SKI_TRAILING;
+}
+/* Round q of G_b, row after row */
+static void ski_affd_diag(const sketch_plan *p, uint64_t b, size_t q, float *row) {
+    const size_t t = p->trailing, rows = ski_affd_rows(p);
+    const ski_rng g = ski_rng_of(p, SKI_DIAG, 0);
     size_t k;
-    for (k = 0; k < 16; k++) p->k->words(w + 64 * k, &r, b * p->L / 2048 + k);
+    if (p->desc.diag == SKETCH_GAUSSIAN) {
+        const size_t n = p->lead < 8 ? (size_t)SKI_MAX(p->L / 8, 1) : t;
+        ski_octets(p, ski_affd_counter(p, b, q), n, rows * t / n, b * p->L + q * 8 * t, row);
+    } else
+        for (k = 0; k < rows; k++)
+            p->k->signs(NULL, row + k * t, b * p->L + (k * ski_affd_rounds(p) + q) * t, t, &g);
 }
-static const uint32_t *ski_fold_signs_at(const float *row, size_t q) { return (const uint32_t *)(const void *)row + q / 4 * 32 + q % 4 / 2 * 16; }
-static void ski_fold_rows(const sketch_plan *p, size_t stride, size_t row[32]) {      /* where each row of a block is added up: rows of sums are stride apart */
-    size_t j, targets = p->acc_len / p->acc_row;
-    for (j = 0; j < 32; j++) row[j] = ski_lead(p, p->inv, j) % targets * stride;
-}
-static void ski_affd(const sketch_plan *p, ski_slot *s, uint64_t b, size_t nb) {
-    size_t L = (size_t)p->L, t = p->trailing, j, k, q, v, targets = p->acc_len / p->acc_row;
-    if (p->folds) {                              /* L = 2^15: eight parts; their last three levels, G and the sums in one pass */
-        const ski_rng of_b = ski_rng_make(p->desc.seed, p->desc.algo, SKI_SIGN, 0), of_g = ski_rng_make(p->desc.seed, p->desc.algo, SKI_DIAG, 0);
-        const int signs = p->desc.diag == SKETCH_RADEMACHER, fresh = !signs && nb == 1 && !p->diag;      /* fresh: used once, so as floats: two of 16 bits take 5 operations to be floats again */
-        const uint32_t *g[8 * SKI_WHT_LEAF / SKI_FOLD];
-        size_t row[32];
-        ski_fold_rows(p, p->acc_row, row);
-        if (signs) ski_fold_signs(p, b, (uint32_t *)(void *)s->row);
-        for (q = 0; !signs && !fresh && q < L / SKI_FOLD; q++) g[q] = ski_fold_diag(p, b, q, s->row + q * SKI_FOLD_WORDS);
-        for (v = 0; v < nb; v++) {
-            size_t size;
-            const uintptr_t next = ski_address(p, s, v, nb, L, &size);      /* is fetched meanwhile */
-            const int one = size == sizeof(float) && !p->diag;                  /* of 16 lines one goes beside fold, which bears no more; all before it: 3% slower */
-            const size_t lines = 4 * size - (size_t)one, leaf = SKI_WHT_LEAF / 256 * 64 * lines;
-            for (k = 0; k < 8; k++) {
-                float *out = s->buf + k * SKI_PART;      /* of vector 0 for all: its own input, if it was copied, is at least as far on (ski_input), and read before */
-                const int half = !s->x[v] && s->raw_type != SKETCH_F64;
-                const void *x = half ? (const void *)(s->raw[v] + k * SKI_WHT_LEAF * 2) : (const void *)ski_piece(p, s, v, k * SKI_WHT_LEAF, SKI_WHT_LEAF, out);
-                p->k->hb(x, half ? s->raw_type : SKETCH_F32, out, b * L + k * SKI_WHT_LEAF, SKI_WHT_LEAF, &of_b, next ? next + k * leaf : 0, lines);
-            }
-            for (q = 0; q < L / SKI_FOLD; q++) {
-                const float *from = s->buf + q / 4 * t + q % 4 * 256;
-                const uintptr_t rest = next && one ? next + 8 * leaf + q * (SKI_FOLD / 256 * 64) : 0;
-                float *to[8];
-                for (k = 0; k < 8; k++) to[k] = s->acc + v * p->acc_len + row[4 * k + q / 4] + q % 4 * 256;
-                if (signs) p->k->fold_signs(from, ski_fold_signs_at(s->row, q), q % 2 * 16, rest, to);
-                else if (fresh) {
-                    for (k = 0; k < 8; k++) p->k->normals(s->row + k * 16, ski_fold_first(p, b, q, k), 256, 128, &of_g);
-                    p->k->fold(from, s->row, rest, to);
-                } else p->k->fold16(from, g[q], p->diag && v == 0, rest, to);
-            }
+static sketch_status ski_affd_fill(sketch_plan *p, float *table, void *diag) {
+    const ski_rng g = ski_rng_of(p, SKI_DIAG, 0);
+    const size_t rounds = ski_affd_rounds(p), n = p->lead < 8 ? (size_t)SKI_MAX(p->L / 8, 1) : p->trailing;
+    const size_t rows = (size_t)SKI_MIN(p->L / n, 8);
+    sketch_status st = ski_precond_fill(p, table);
+    uint64_t b;
+    size_t q;
+    for (b = 0; p->diag_words && st == SKETCH_OK && b < p->N; b++) {
+        if (p->own[SKI_AFFD_FOLDS]) {
+            for (q = 0; q < p->L / SKI_FOLD; q++)
+                p->k->octets16((uint32_t *)diag + (b * p->L + q * SKI_FOLD) / 2, b * (p->L / 8) + q * 256, &g);
+            continue;
         }
+        for (q = 0; q < rounds; q++)
+            ski_octets_keep(p, ski_affd_counter(p, b, q), n, rows, (uint16_t *)diag + b * p->L + q * 8 * p->trailing);
+    }
+    return st;
+}
+/* Where each row of a folded block is added up, in floats; rows of sums are stride apart */
+static void ski_affd_fold_rows(const sketch_plan *p, size_t stride, size_t row[32]) {
+    size_t j;
+    for (j = 0; j < 32; j++) row[j] = ski_affd_target(p, j) * stride;
+}
+/* The q-th 256 columns of a folded block's octets as 16-bit numbers: kept, or drawn into row */
+static const uint32_t *ski_affd_fold_diag(const sketch_plan *p, uint64_t b, size_t q, float *row) {
+    const ski_rng g = ski_rng_of(p, SKI_DIAG, 0);
+    uint32_t *w = (uint32_t *)(void *)row;
+    if (p->diag) return (const uint32_t *)p->diag + (b * p->L + q * SKI_FOLD) / 2;
+    p->k->octets16(w, b * (p->L / 8) + q * 256, &g);
+    return w;
+}
+/* G's signs of a folded block; those of the q-th columns, part k 128 words after the one before */
+static void ski_affd_fold_signs(const sketch_plan *p, uint64_t b, float *row) {
+    const ski_rng g = ski_rng_of(p, SKI_DIAG, 0);
+    size_t k;
+    for (k = 0; k < 16; k++) p->k->words((uint32_t *)(void *)row + 64 * k, &g, b * p->L / 2048 + k);
+}
+static const uint32_t *ski_affd_fold_signs_at(const float *row, size_t q) {
+    return (const uint32_t *)(const void *)row + q / 2 * 16;
+}
+/* L = 2^15: eight parts; their last three levels, G and the sums in one pass. Normals that are used once are drawn as
+   floats: two of 16 bits take five operations to be floats again. */
+static void ski_affd_folded(const sketch_plan *p, ski_slot *s, uint64_t b, size_t nb) {
+    const ski_rng of_b = ski_rng_of(p, SKI_SIGN, 0), of_g = ski_rng_of(p, SKI_DIAG, 0);
+    const int signs = p->desc.diag == SKETCH_RADEMACHER, fresh = !signs && nb == 1 && !p->diag;
+    const size_t folds = (size_t)p->L / SKI_FOLD;
+    const uint32_t *g[8 * SKI_WHT_LEAF / SKI_FOLD];
+    size_t row[32], k, q, v;
+    ski_affd_fold_rows(p, p->own[SKI_AFFD_ROW], row);
+    if (signs) ski_affd_fold_signs(p, b, s->row);
+    for (q = 0; !signs && !fresh && q < folds; q++) g[q] = ski_affd_fold_diag(p, b, q, s->row + q * (SKI_FOLD / 2));
+    for (v = 0; v < nb; v++) {
+        size_t size;
+        const uintptr_t next = ski_address(p, s, v, nb, (size_t)p->L, &size);
+        /* Of 16 lines fetched one goes beside fold, which bears no more; all before it: 3% slower. */
+        const int one = size == sizeof(float) && !p->diag;
+        const size_t lines = 4 * size - (size_t)one, leaf = SKI_WHT_LEAF / 256 * 64 * lines;
+        for (k = 0; k < 8; k++) {
+            /* Of vector 0 for all: its own input, if it was copied, is at least as far on (ski_input), and read
+               before. */
+            float *out = s->buf + k * SKI_PART;
+            const int half = !s->x[v] && s->raw_type != SKETCH_F64;
+            const void *x = half ? (const void *)(s->raw[v] + k * SKI_WHT_LEAF * 2)
+                                 : (const void *)ski_piece(p, s, v, k * SKI_WHT_LEAF, SKI_WHT_LEAF, out);
+            p->k->hb(x, half ? s->raw_type : SKETCH_F32, out, b * p->L + k * SKI_WHT_LEAF, SKI_WHT_LEAF, &of_b,
+                     next ? next + k * leaf : 0, lines);
+        }
+        for (q = 0; q < folds; q++) {
+            const float *from = s->buf + q * 256;
+            const uintptr_t rest = next && one ? next + 8 * leaf + q * (SKI_FOLD / 256 * 64) : 0;
+            float *to[8];
+            for (k = 0; k < 8; k++) to[k] = s->acc + v * p->acc_len + row[4 * k + q / 4] + q % 4 * 256;
+            if (signs) p->k->fold_signs(from, ski_affd_fold_signs_at(s->row, q), q % 2 * 16, rest, to);
+            else if (fresh) {
+                p->k->octets(s->row, b * (p->L / 8) + q * 256, 256, 8, 16, 128, &of_g);
+                p->k->fold(from, s->row, rest, to);
+            } else p->k->fold16(from, g[q], p->diag && v == 0, rest, to);
+        }
+    }
+}
+static void ski_affd(const sketch_plan *p, ski_slot *s, uint64_t b, size_t nb, size_t count) {
+    const size_t t = p->trailing, rounds = ski_affd_rounds(p), rows = ski_affd_rows(p);
+    size_t k, q, v;
+    (void)count;
+    if (p->own[SKI_AFFD_FOLDS]) {
+        ski_affd_folded(p, s, b, nb);
         return;
     }
     for (v = 0; v < nb; v++) ski_t1(p, s->x[v], s->buf + v * p->buf_len, b, s->aux);
-    for (j = 0; j < p->lead; j++) {
-        size_t to = p->desc.precond ? j : ski_lead(p, p->inv, j) % targets;
-        const float *g = ski_diag_row(p, s, b, j);
-        for (v = 0; v < nb; v++) p->k->muladd(s->acc + v * p->acc_len + to * p->acc_row, s->buf + v * p->buf_len + j * t, g, t);
+    for (q = 0; q < rounds; q++) {
+        ski_affd_diag(p, b, q, s->row);
+        for (k = 0; k < rows; k++) {
+            const size_t j = k * rounds + q, to = ski_affd_target(p, j) * p->own[SKI_AFFD_ROW];
+            for (v = 0; v < nb; v++)
+                p->k->muladd(s->acc + v * p->acc_len + to, s->buf + v * p->buf_len + j * t, s->row + k * t, t);
+        }
     }
+}
+/* T2 and P at the end of a sum, and of the adjoint first: row q of P's output is row `at` of the sums */
+static size_t ski_affd_source(const sketch_plan *p, size_t q) {
+    return p->desc.precond ? ski_lead(p, p->perm, q) : q;
+}
+static void ski_affd_t2(const sketch_plan *p, float *u, int transpose, float *aux) {
+    if (p->desc.precond) ski_precond(p, u, 1, transpose, aux);
+    else p->k->wht(u, p->own[SKI_AFFD_TARGETS] * p->trailing, 1);
 }
 static void ski_affd_finish(const sketch_plan *p, ski_slot *s, const float *acc, float *y) {
-    size_t q, c, t = p->trailing, rows = p->acc_len / p->acc_row;
-    float *u = s->buf;
-    for (q = 0; q < rows; q++) {
-        const float *from = acc + (p->desc.precond ? ski_lead(p, p->perm, q) : q) * p->acc_row;
-        for (c = 0; c < t; c++) u[q * t + c] = from[p->perm[c]];
-    }
-    if (p->desc.precond) ski_precond(p, u, 1, 0, s->aux); else p->k->wht(u, rows * t, 1);
-    p->k->scale(y, u, p->c, p->d);
+    size_t q, t = p->trailing;
+    for (q = 0; q < p->own[SKI_AFFD_TARGETS]; q++)
+        p->k->gather(s->buf + q * t, acc + ski_affd_source(p, q) * p->own[SKI_AFFD_ROW], p->perm, t);
+    ski_affd_t2(p, s->buf, 0, s->aux);
+    p->k->scale(y, s->buf, p->c, p->d);
 }
 static void ski_affd_begin_t(const sketch_plan *p, ski_slot *s, const float *y, float *z) {
-    size_t q, c, t = p->trailing, rows = p->acc_len / p->acc_row;
-    float *u = s->buf;
-    memset(u, 0, rows * t * sizeof(float));
-    p->k->scale(u, y, p->c, p->d);
-    if (p->desc.precond) ski_precond(p, u, 1, 1, s->aux); else p->k->wht(u, rows * t, 1);
-    for (q = 0; q < rows; q++) {
-        float *to = z + (p->desc.precond ? ski_lead(p, p->perm, q) : q) * t;
-        for (c = 0; c < t; c++) to[p->perm[c]] = u[q * t + c];
-    }
+    size_t q, t = p->trailing;
+    memset(s->buf, 0, p->z_floats * sizeof(float));
+    p->k->scale(s->buf, y, p->c, p->d);
+    ski_affd_t2(p, s->buf, 1, s->aux);
+    for (q = 0; q < p->own[SKI_AFFD_TARGETS]; q++)
+        p->k->gather(z + ski_affd_source(p, q) * t, s->buf + q * t, p->inv, t);
 }
-static void ski_affd_t(const sketch_plan *p, ski_slot *s, const float *z, uint64_t b, float *x) {
-    size_t t = p->trailing, j, k, targets = p->acc_len / p->acc_row;
-    if (p->folds) {                              /* in the work's buffer, from there to x in one pass */
-        const ski_rng g = ski_rng_make(p->desc.seed, p->desc.algo, SKI_SIGN, 0);
-        const int here = x == s->buf, signs = p->desc.diag == SKETCH_RADEMACHER;
-        size_t row[32];
-        ski_fold_rows(p, t, row);
-        if (signs) ski_fold_signs(p, b, (uint32_t *)(void *)s->row);
-        for (j = 0; j < (size_t)p->L / SKI_FOLD; j++) {
-            const float *from[8];
-            float *to = s->buf + j / 4 * t + j % 4 * 256;
-            for (k = 0; k < 8; k++) from[k] = z + row[4 * k + j / 4] + j % 4 * 256;
-            if (signs) p->k->unfold_signs(to, ski_fold_signs_at(s->row, j), j % 2 * 16, from);
-            else p->k->unfold(to, ski_fold_diag(p, b, j, s->row), from);
-        }
-        for (k = 0; k < 8; k++) p->k->wht(s->buf + k * SKI_PART, SKI_WHT_LEAF, 1);
-        p->k->bh_last(s->buf, x, here ? SKI_PART : SKI_WHT_LEAF, !here && p->desc.n >= SKI_STREAM, b * p->L, &g, (uint32_t *)(void *)s->row);
-        for (k = 1; here && k < 8; k++) memmove(x + k * SKI_WHT_LEAF, x + k * SKI_PART, SKI_WHT_LEAF * sizeof(float));
+/* In the work's buffer, from there to x in one pass */
+static void ski_affd_folded_t(const sketch_plan *p, ski_slot *s, const float *z, uint64_t b, float *x) {
+    const ski_rng g = ski_rng_of(p, SKI_SIGN, 0);
+    const int here = x == s->buf, signs = p->desc.diag == SKETCH_RADEMACHER;
+    const int streamed = !here && p->desc.n >= SKI_STREAM;
+    const size_t gap = here ? SKI_PART : SKI_WHT_LEAF;
+    size_t row[32], q, k;
+    ski_affd_fold_rows(p, p->trailing, row);
+    if (signs) ski_affd_fold_signs(p, b, s->row);
+    for (q = 0; q < (size_t)p->L / SKI_FOLD; q++) {
+        const float *from[8];
+        float *to = s->buf + q * 256;
+        for (k = 0; k < 8; k++) from[k] = z + row[4 * k + q / 4] + q % 4 * 256;
+        if (signs) p->k->unfold_signs(to, ski_affd_fold_signs_at(s->row, q), q % 2 * 16, from);
+        else p->k->unfold(to, ski_affd_fold_diag(p, b, q, s->row), from);
+    }
+    for (k = 0; k < 8; k++) p->k->wht(s->buf + k * SKI_PART, SKI_WHT_LEAF, 1);
+    p->k->bh_last(s->buf, x, gap, streamed, b * p->L, &g, (uint32_t *)(void *)s->row);
+    for (k = 1; here && k < 8; k++) memmove(x + k * SKI_WHT_LEAF, x + k * SKI_PART, SKI_WHT_LEAF * sizeof(float));
+}
+static void ski_affd_t(const sketch_plan *p, ski_slot *s, const float *z, uint64_t b, float *x, size_t count) {
+    const size_t t = p->trailing, rounds = ski_affd_rounds(p), rows = ski_affd_rows(p);
+    size_t k, q;
+    (void)count;
+    if (p->own[SKI_AFFD_FOLDS]) {
+        ski_affd_folded_t(p, s, z, b, x);
         return;
     }
-    for (j = 0; j < p->lead; j++) {
-        size_t from = p->desc.precond ? j : ski_lead(p, p->inv, j) % targets;
-        p->k->mul(x + j * t, z + from * t, ski_diag_row(p, s, b, j), t);
+    for (q = 0; q < rounds; q++) {
+        ski_affd_diag(p, b, q, s->row);
+        for (k = 0; k < rows; k++) {
+            const size_t j = k * rounds + q;
+            p->k->mul(x + j * t, z + ski_affd_target(p, j) * t, s->row + k * t, t);
+        }
     }
     ski_t1_t(p, x, b, s->aux);
 }
 
-/* AFJL: sqrt(L/d) R_d P0 G P1 T1 B, P = P0 P1, G on the kept rows only. Schioppa 2024, eq. 7 (P and an i.i.d. diagonal commute); no theorem. With H and few rows kept, the kept rows of the
-   leading factor are signed sums of the block's rows: in groups of 8 rows, which one transform of length 8 serves for all; then one transform of 1024 for each kept row, so that
-   x is read once. The permutation inside rows waits for the chunk's end. Worst input: e_i + e_j, i = j mod 1024, in one block. */
+/* ---- AFJL ---------------------------------------------------------------------------------------------------
+   S_b = sqrt(L/d) R_d P0 G_b P1 T1, P = P0 P1: P0 permutes the trailing digit, P1 the others (P and an i.i.d. diagonal
+   commute). T1 as AFFD's. Default L = 2^17, F and Q 2^12. G: signs by default (the paper: normals).
+   G_b on kept row q of 1024 (or L), column c: Octet((b max(1, L/8192) + q div 8) min(L, 1024) + c, q mod 8), whatever
+   d is; or Sign(DIAG, 0, b L + 1024 q + c).
+   Sums: rows are transformed in groups of 8 by one transform of length 8, whose outputs a kept row adds up times +-1,
+   group after group; then one transform of 1024 for each kept row, times G, added. So x is read once. (More than 64
+   rows kept, or more than half: the whole transform.) The permutation inside rows waits for the chunk's end.
+   Cost: 4 + d/8192 additions a coordinate. No theorem. Worst input: e_i + e_j, i = j mod 1024, in one block. With
+   normals the spread on any x is twice the dense one's at d = 1024; with signs it is the dense one's.
+   Schioppa 2024, eq. 7. */
+enum {
+    SKI_AFJL_ROWS,                   /* rows of 1024 that are kept */
+    SKI_AFJL_DIRECT                  /* few are: signed sums of rows, no transform of length L */
+};
+static sketch_status ski_afjl_setup(sketch_plan *p) {
+    sketch_status st = ski_precond_setup(p, 17, 1);
+    size_t rows;
+    if (st != SKETCH_OK) return st;
+    rows = (p->d + p->trailing - 1) / p->trailing;
+    p->own[SKI_AFJL_ROWS] = rows;
+    p->acc_len = p->z_floats = rows * p->trailing;
+    p->row_floats = 8 * p->trailing;
+    if (!p->desc.precond && p->lead >= 8 && rows <= SKI_DIRECT && 2 * rows <= p->lead) {
+        p->own[SKI_AFJL_DIRECT] = 1;
+        p->reads_raw = 1;
+        p->aux_floats = SKI_KEPT_WORDS + rows * SKI_ROW;
+    }
+    if (!p->desc.keep_random || p->desc.diag == SKETCH_RADEMACHER) return SKETCH_OK;
+    if (p->N > SKI_LIMIT / p->acc_len) return SKETCH_E_SIZE;
+    p->diag_words = (size_t)p->N * p->acc_len;
+    return SKETCH_OK;
+}
+static uint64_t ski_afjl_counter(const sketch_plan *p, uint64_t b, size_t q) {
+    return (b * SKI_MAX(p->lead / 8, 1) + q / 8) * p->trailing;
+}
+/* G_b on kept row q; rows are asked for in order and made eight at a time */
+static const float *ski_afjl_diag(const sketch_plan *p, ski_slot *s, uint64_t b, size_t q) {
+    const size_t t = p->trailing, rows = SKI_MIN(p->own[SKI_AFJL_ROWS] - q, (size_t)8);
+    const ski_rng g = ski_rng_of(p, SKI_DIAG, 0);
+    if (q % 8 == 0) {
+        if (p->desc.diag == SKETCH_RADEMACHER) p->k->signs(NULL, s->row, b * p->L + q * t, rows * t, &g);
+        else ski_octets(p, ski_afjl_counter(p, b, q), t, rows, b * p->acc_len + q * t, s->row);
+    }
+    return s->row + q % 8 * t;
+}
+static sketch_status ski_afjl_fill(sketch_plan *p, float *table, void *diag) {
+    const size_t t = p->trailing, rows = p->own[SKI_AFJL_ROWS];
+    sketch_status st = ski_precond_fill(p, table);
+    uint64_t b;
+    size_t q;
+    for (b = 0; p->diag_words && st == SKETCH_OK && b < p->N; b++)
+        for (q = 0; q < rows; q += 8)
+            ski_octets_keep(p, ski_afjl_counter(p, b, q), t, SKI_MIN(rows - q, (size_t)8),
+                            (uint16_t *)diag + b * p->acc_len + q * t);
+    return st;
+}
+/* Which output of the transforms of length 8 each kept row takes, and the bits that decide its signs */
 static void ski_afjl_kept(const sketch_plan *p, ski_kept *kept) {
     size_t q, k, b, i = 0;
     memset(kept->bit, 0, sizeof kept->bit);
     for (k = 0; k < 8; kept->end[k++] = (uint8_t)i)
-        for (q = 0; q < p->rows; q++) {
+        for (q = 0; q < p->own[SKI_AFJL_ROWS]; q++) {
             size_t row = ski_lead(p, p->perm, q);
             if (row % 8 != k) continue;
             for (b = 0, row /= 8; row; b++, row /= 2) kept->bit[b] |= (uint64_t)(row & 1) << i;
@@ -3334,113 +3555,298 @@ static void ski_afjl_signs(ski_kept *kept, size_t group, size_t ng) {
         for (i = 0; i < kept->end[7]; i++) kept->sign[g][i] = odd >> i & 1 ? -1.0f : 1.0f;
     }
 }
-static void ski_afjl_sums(const sketch_plan *p, ski_slot *s, uint64_t b, size_t v, size_t nb, int waits, size_t late, ski_kept *kept, uint32_t *w, float *sums) {    /* of vector v's rows */
-    size_t t = p->trailing, size, j, ng = p->lead == 8 || (!s->x[v] && p->rows <= 4) ? 1 : 2;   /* a piece of one group stays in L1 */
-    ski_rng g = ski_rng_make(p->desc.seed, p->desc.algo, SKI_SIGN, 0);
+/* The kept rows of vector v, before their own transforms, at s->aux. late: of the next block so many floats are
+   fetched while this one's sums are finished, and not here. */
+static void ski_afjl_sums(const sketch_plan *p, ski_slot *s, uint64_t b, size_t v, size_t nb, int waits, size_t late,
+                          ski_kept *kept) {
+    const ski_rng g = ski_rng_of(p, SKI_SIGN, 0);
+    const size_t t = p->trailing;
+    /* a piece of one group stays in L1 */
+    const size_t ng = p->lead == 8 || (!s->x[v] && p->own[SKI_AFJL_ROWS] <= 4) ? 1 : 2;
+    size_t size, j;
     for (j = 0; j < p->lead; j += 8 * ng) {
-        const uintptr_t ahead = ski_address(p, s, v, nb, late + 8 * ng * t + (late ? j * t / 8 * 7 : j * t), &size);
+        const size_t at = late + 8 * ng * t + (late ? j * t / 8 * 7 : j * t);
+        const uintptr_t ahead = ski_address(p, s, v, nb, at, &size);
+        const float *x = ski_piece(p, s, v, j * t, 8 * ng * t, s->buf + v * p->L);
         ski_afjl_signs(kept, j / 8, ng);
-        p->k->lead8(ski_piece(p, s, v, j * t, 8 * ng * t, s->buf + v * p->L), b * p->L + j * t, &g, ng, kept, w, sums, j == 0, waits && s->x[v], ahead, !ahead ? 0 : late ? ng * 7 * size / 4 : ng * 2 * size);
+        p->k->lead8(x, b * p->L + j * t, &g, ng, kept, (uint32_t *)(void *)s->aux, s->aux + SKI_KEPT_WORDS, j == 0,
+                    waits && s->x[v], ahead, !ahead ? 0 : late ? ng * 7 * size / 4 : ng * 2 * size);
     }
 }
-static void ski_afjl(const sketch_plan *p, ski_slot *s, uint64_t b, size_t nb) {
-    size_t L = (size_t)p->L, t = p->trailing, q, v, i;
-    const int waits = p->k->isa == SKETCH_ISA_AVX512 && p->desc.n >= SKI_STREAM && p->rows <= 8;       /* memory is slower than the kernel */
-    size_t late = !waits && p->direct && nb == 1 && s->x[0] && s->next && s->next_size == sizeof(float) && p->lead <= 128 ? L / 8 : 0;     /* so much of the next block is fetched while this one's sums are finished */
-    uint32_t *w = (uint32_t *)(void *)s->aux;      /* signs of the groups at hand, then the sums */
+static void ski_afjl(const sketch_plan *p, ski_slot *s, uint64_t b, size_t nb, size_t count) {
+    const size_t L = (size_t)p->L, t = p->trailing, rows = p->own[SKI_AFJL_ROWS];
+    const int direct = p->own[SKI_AFJL_DIRECT] != 0;
+    /* memory is slower than the kernel */
+    const int waits = p->k->isa == SKETCH_ISA_AVX512 && p->desc.n >= SKI_STREAM && rows <= 8;
+    const int f32_next = s->x[0] && s->next && s->next_size == sizeof(float);
+    const size_t late = !waits && direct && nb == 1 && f32_next && p->lead <= 128 ? L / 8 : 0;
     float *sums = s->aux + SKI_KEPT_WORDS;
+    size_t q, v, i;
     ski_kept kept;
-    if (p->direct) ski_afjl_kept(p, &kept);
+    (void)count;
+    if (direct) ski_afjl_kept(p, &kept);
     for (v = 0; v < nb; v++) {
         float *u = s->buf + v * L;
-        if (p->direct) ski_afjl_sums(p, s, b, v, nb, waits, late, &kept, w, sums); else ski_t1(p, s->x[v], u, b, s->aux);
-        for (q = 0; p->direct && nb > 1 && q < p->rows; q++) {
+        if (direct) ski_afjl_sums(p, s, b, v, nb, waits, late, &kept);
+        else ski_t1(p, s->x[v], u, b, s->aux);
+        for (q = 0; direct && nb > 1 && q < rows; q++) {
             p->k->wht(sums + q * SKI_ROW, t, 1);
             memcpy(u + q * t, sums + q * SKI_ROW, t * sizeof(float));
         }
     }
-    for (q = 0; q < p->rows; q++) {              /* late: after the first 16 rows of the next block, which the kernel has fetched */
-        const float *from = s->buf + (p->direct ? q : ski_lead(p, p->perm, q)) * t;
+    for (q = 0; q < rows; q++) {
+        const float *from = s->buf + (direct ? q : ski_lead(p, p->perm, q)) * t;
+        const float *g = ski_afjl_diag(p, s, b, q);
+        /* late: after the first 16 rows of the next block, which the kernel has fetched */
         SKI_ROLLED
-        for (i = 0; i < late / p->rows * sizeof(float); i += 64) SKI_AHEAD(s->next, (SKI_MIN(L, 16 * t) + late / p->rows * q) * sizeof(float) + i);
-        ski_diag(p, b * p->L + q * t, t, s->row);
-        if (p->direct && nb == 1) { p->k->wht(sums + q * SKI_ROW, t, 1); from = sums + q * SKI_ROW; }
-        for (v = 0; v < nb; v++) p->k->muladd(s->acc + v * p->acc_len + q * t, from + v * L, s->row, t);
-    }
-}
-static void ski_afjl_finish(const sketch_plan *p, const float *acc, float *y) {
-    size_t q, c, t = p->trailing;
-    for (q = 0; q < p->rows; q++) for (c = 0; c < t && q * t + c < p->d; c++) y[q * t + c] = acc[q * t + p->perm[c]] * p->c;
-}
-static void ski_afjl_begin_t(const sketch_plan *p, const float *y, float *z) {
-    size_t q, c, t = p->trailing;
-    memset(z, 0, p->acc_len * sizeof(float));
-    for (q = 0; q < p->rows; q++) for (c = 0; c < t && q * t + c < p->d; c++) z[q * t + p->perm[c]] = y[q * t + c] * p->c;
-}
-static void ski_afjl_t(const sketch_plan *p, ski_slot *s, const float *z, uint64_t b, float *x) {
-    size_t t = p->trailing, q, j, ng = SKI_MIN(p->lead / 8, 2);
-    if (!p->direct) memset(x, 0, (size_t)p->L * sizeof(float));
-    for (q = 0; q < p->rows; q++) {
-        float *to = p->direct ? s->aux + SKI_KEPT_WORDS + q * SKI_ROW : x + ski_lead(p, p->perm, q) * t;
-        ski_diag(p, b * p->L + q * t, t, s->row);
-        p->k->mul(to, z + q * t, s->row, t);
-        if (p->direct) p->k->wht(to, t, 1);
-    }
-    if (p->direct) {
-        ski_rng g = ski_rng_make(p->desc.seed, p->desc.algo, SKI_SIGN, 0);
-        ski_kept kept;
-        ski_afjl_kept(p, &kept);
-        for (j = 0; j < p->lead; j += 8 * ng) {
-            ski_afjl_signs(&kept, j / 8, ng);
-            p->k->lead8_t(x + j * t, b * p->L + j * t, &g, ng, &kept, (uint32_t *)(void *)s->aux, s->aux + SKI_KEPT_WORDS);
+        for (i = 0; i < late / rows * sizeof(float); i += 64)
+            SKI_AHEAD(s->next, (SKI_MIN(L, 16 * t) + late / rows * q) * sizeof(float) + i);
+        if (direct && nb == 1) {
+            from = sums + q * SKI_ROW;
+            p->k->wht(sums + q * SKI_ROW, t, 1);
         }
-    } else ski_t1_t(p, x, b, s->aux);
+        for (v = 0; v < nb; v++) p->k->muladd(s->acc + v * p->acc_len + q * t, from + v * L, g, t);
+    }
+}
+static void ski_afjl_finish(const sketch_plan *p, ski_slot *s, const float *acc, float *y) {
+    size_t q, c, t = p->trailing;
+    (void)s;
+    for (q = 0; q < p->own[SKI_AFJL_ROWS]; q++)
+        for (c = 0; c < t && q * t + c < p->d; c++) y[q * t + c] = acc[q * t + p->perm[c]] * p->c;
+}
+static void ski_afjl_begin_t(const sketch_plan *p, ski_slot *s, const float *y, float *z) {
+    size_t q, c, t = p->trailing;
+    (void)s;
+    memset(z, 0, p->acc_len * sizeof(float));
+    for (q = 0; q < p->own[SKI_AFJL_ROWS]; q++)
+        for (c = 0; c < t && q * t + c < p->d; c++) z[q * t + p->perm[c]] = y[q * t + c] * p->c;
+}
+static void ski_afjl_t(const sketch_plan *p, ski_slot *s, const float *z, uint64_t b, float *x, size_t count) {
+    const ski_rng of_b = ski_rng_of(p, SKI_SIGN, 0);
+    const size_t t = p->trailing, ng = SKI_MIN(p->lead / 8, 2);
+    const int direct = p->own[SKI_AFJL_DIRECT] != 0;
+    float *sums = s->aux + SKI_KEPT_WORDS;
+    size_t q, j;
+    ski_kept kept;
+    (void)count;
+    if (!direct) memset(x, 0, (size_t)p->L * sizeof(float));
+    for (q = 0; q < p->own[SKI_AFJL_ROWS]; q++) {
+        float *to = direct ? sums + q * SKI_ROW : x + ski_lead(p, p->perm, q) * t;
+        p->k->mul(to, z + q * t, ski_afjl_diag(p, s, b, q), t);
+        if (direct) p->k->wht(to, t, 1);
+    }
+    if (!direct) {
+        ski_t1_t(p, x, b, s->aux);
+        return;
+    }
+    ski_afjl_kept(p, &kept);
+    for (j = 0; j < p->lead; j += 8 * ng) {
+        ski_afjl_signs(&kept, j / 8, ng);
+        p->k->lead8_t(x + j * t, b * p->L + j * t, &of_b, ng, &kept, (uint32_t *)(void *)s->aux, sums);
+    }
 }
 
-/* QK: sqrt(n'/d) (Q1 (x) Q2 (x) Q3). Schioppa 2024, eq. 8, Theorem 3.3. Slab a1 is a b2 x b3 matrix X: acc += Q1[:,a1] (x) (Q2 X Q3^T); the trailing factor keeps the smallest
-   share of rows and is contracted first: n d_3 multiply-adds dominate. Worst input: one coordinate; low rank. */
-static const float *ski_qk_table(const sketch_plan *p, int which) {      /* 0: Q1, 1: Q2, 2: Q2^T, 3: Q3, 4: Q3^T */
+/* ---- QK -----------------------------------------------------------------------------------------------------
+   S = sqrt(n'/d) R_d (Q1 (x) Q2 (x) Q3), Qf = Haar(f, d_f, b_f), f = 0 leading; n' = b_1 b_2 b_3 >= max(n, d), x padded
+   with zeros to n'; d_1 d_2 d_3 >= d. sketch_query() reports b_f and d_f. Its blocks are the slabs of equal leading
+   index: slab a1 is a b_2 x b_3 matrix X, and acc += Q1[:,a1] (x) (Q2 X Q3^T); the trailing factor keeps the smallest
+   share of rows and is contracted first. Products may be fused: equal between instruction sets to rounding.
+   Cost: n d_3 multiply-adds (GEMM). Guarantee: needs a larger d (Theorem 3.3): 16 times AFFD's. Worst input: one
+   coordinate; low rank. Schioppa 2024, eq. 8. */
+enum { SKI_QK_B = 0, SKI_QK_R = 3, SKI_QK_WIDTH = 6 };    /* b_f, d_f; d_3 rounded up to a vector */
+
+/* ceil(n^(1/k)), k = 2, 3 */
+static uint64_t ski_root(uint64_t n, int k) {
+    uint64_t r = (uint64_t)(k == 2 ? sqrt((double)n) : cbrt((double)n));
+    while (r > 1 && (k == 2 ? (r - 1) * (r - 1) : (r - 1) * (r - 1) * (r - 1)) >= n) r--;
+    while ((k == 2 ? r * r : r * r * r) < n) r++;
+    return r;
+}
+/* A divisor of n in [r/2, 2r], nearest to r in ratio, smaller first; 0 if none */
+static uint64_t ski_divisor_near(uint64_t n, uint64_t r) {
+    uint64_t lo = r, hi = r + 1;
+    for (;;) {
+        const int down = lo && 2 * lo >= r, up = hi <= 2 * r;
+        if (down && (!up || r * r <= lo * hi)) {
+            if (n % lo == 0) return lo;
+            lo--;
+        } else if (up) {
+            if (n % hi == 0) return hi;
+            hi++;
+        } else return 0;
+    }
+}
+/* Three factors (two below 4096, one below 64), as equal as can be. A power of two is cut into powers of two; else
+   divisors of n near the cube root are tried, so that nothing is padded; else the cube root rounded up. */
+static void ski_qk_factors(uint64_t n, uint64_t b[3]) {
+    const uint32_t parts = n < 64 ? 1 : n < 4096 ? 2 : 3;
+    uint64_t rest = n, r;
+    b[0] = b[1] = 1;
+    b[2] = n;
+    if (parts == 1) return;
+    if (ski_is_pow2(n)) {
+        uint32_t l = ski_log2(n);
+        b[2] = (uint64_t)1 << l / parts;
+        l -= l / parts;
+        if (parts == 3) {
+            b[1] = (uint64_t)1 << l / 2;
+            l -= l / 2;
+        }
+        b[0] = (uint64_t)1 << l;
+        return;
+    }
+    r = ski_root(n, (int)parts);
+    b[2] = ski_divisor_near(n, r);
+    if (parts == 3) {
+        rest = b[2] ? n / b[2] : 0;
+        b[1] = rest ? ski_divisor_near(rest, ski_root(rest, 2)) : 0;
+        if (!b[1]) {
+            b[2] = r;
+            rest = (n + r - 1) / r;
+            b[1] = ski_root(rest, 2);
+        }
+        b[0] = (rest + b[1] - 1) / b[1];
+    } else {
+        if (!b[2]) b[2] = r;
+        b[0] = (n + b[2] - 1) / b[2];
+    }
+}
+/* Smallest product >= d, then smallest sum; r[2] <= r[1] <= r[0] where that fits. Near the cube root first; then all.
+   0: impossible */
+static int ski_qk_rows(uint64_t d, const uint64_t b[3], uint64_t r[3]) {
+    const uint64_t root = ski_root(d, 3);
+    uint64_t i, j, l, best = UINT64_MAX, sum = 0;
+    int wide;
+    for (wide = 0; wide < 2 && best == UINT64_MAX; wide++) {
+        const uint64_t lo = wide ? 1 : (root + 1) / 2, hi = wide ? UINT64_MAX / 4 : 2 * root;
+        for (i = SKI_MIN(lo, b[2]); i <= SKI_MIN(hi, b[2]); i++)
+            for (j = SKI_MIN(SKI_MAX(lo, i), b[1]); j <= SKI_MIN(hi, b[1]); j++) {
+                l = ((d + i - 1) / i + j - 1) / j;
+                if (l > b[0] || i * j * l > best || (i * j * l == best && i + j + l >= sum)) continue;
+                best = i * j * l;
+                sum = i + j + l;
+                r[0] = l;
+                r[1] = j;
+                r[2] = i;
+            }
+    }
+    return best != UINT64_MAX;
+}
+static sketch_status ski_qk_setup(sketch_plan *p) {
+    uint64_t b[3], r[3] = { 0, 0, 0 }, all;
+    size_t f, w, *own = p->own;
+    ski_qk_factors(SKI_MAX(p->desc.n, p->desc.d), b);
+    all = b[0] * b[1] * b[2];
+    if (!ski_qk_rows(p->desc.d, b, r)) return SKETCH_E_SIZE;
+    for (f = 0; f < 3; f++) {
+        if (b[f] > SKI_LIMIT || r[f] * b[f] > SKI_LIMIT / 4) return SKETCH_E_SIZE;
+        own[SKI_QK_B + f] = (size_t)b[f];
+        own[SKI_QK_R + f] = (size_t)r[f];
+        p->info.factor_in[f] = b[f];
+        p->info.factor_out[f] = r[f];
+    }
+    w = own[SKI_QK_WIDTH] = ski_round_up((size_t)r[2], 16);
+    p->info.nfactors = 3;
+    p->info.n_padded = all;
+    p->info.scale = sqrt((double)all / (double)p->d);
+    p->L = b[1] * b[2];
+    p->N = (p->desc.n - 1) / p->L + 1;
+    p->buf_len = (size_t)p->L;
+    p->reads_raw = 1;
+    p->batch = 1;
+    p->acc_len = p->z_floats = (size_t)(r[0] * r[1]) * w;
+    p->aux_floats = (size_t)(b[1] + r[1]) * w + (size_t)SKI_MAX(4 * b[2], 256);
+    p->table_floats = (size_t)(r[0] * b[0] + 2 * r[1] * b[1] + r[2] * b[2]) + (size_t)(b[2] + 1) / 2 * 2 * w;
+    return SKETCH_OK;
+}
+/* 0: Q1 [d_1][b_1], 1: Q2 [d_2][b_2], 2: Q2^T, 3: Q3 [d_3][b_3], 4: Q3^T [b_3][width] */
+static const float *ski_qk_table(const sketch_plan *p, int which) {
+    const size_t *b = p->own + SKI_QK_B, *r = p->own + SKI_QK_R;
     const float *t = p->table;
-    if (which > 0) t += p->r[0] * p->b[0];
-    if (which > 1) t += p->r[1] * p->b[1];
-    if (which > 2) t += p->r[1] * p->b[1];
-    if (which > 3) t += p->r[2] * p->b[2];
+    if (which > 0) t += r[0] * b[0];
+    if (which > 1) t += r[1] * b[1];
+    if (which > 2) t += r[1] * b[1];
+    if (which > 3) t += r[2] * b[2];
     return t;
 }
-static void ski_qk(const sketch_plan *p, ski_slot *s, uint64_t b) {
-    size_t w = p->r3p, i, m = p->r[1] * w;
-    float *u = s->aux, *v = u + p->b[1] * w;
-    p->k->thin(p->b[1], w, p->b[2], s->x[0] ? (const void *)s->x[0] : s->raw[0], s->x[0] ? SKETCH_F32 : s->raw_type, ski_qk_table(p, 4), u, v + m);
-    p->k->gemm(p->r[1], w, p->b[1], ski_qk_table(p, 1), p->b[1], u, w, v, w);
-    for (i = 0; i < p->r[0]; i++) p->k->axpy(s->acc + i * m, v, ski_qk_table(p, 0)[i * p->b[0] + (size_t)b], m);
+static sketch_status ski_qk_fill(sketch_plan *p, float *table, void *diag) {
+    const size_t *b = p->own + SKI_QK_B, *r = p->own + SKI_QK_R;
+    float *at[5];
+    sketch_status st;
+    int i;
+    (void)diag;
+    for (i = 0; i < 5; i++) at[i] = table + (ski_qk_table(p, i) - p->table);
+    st = ski_haar_table(p, 0, r[0], b[0], at[0], b[0], NULL, 0);
+    if (st == SKETCH_OK) st = ski_haar_table(p, 1, r[1], b[1], at[1], b[1], at[2], r[1]);
+    if (st == SKETCH_OK) st = ski_haar_table(p, 2, r[2], b[2], at[3], b[2], at[4], p->own[SKI_QK_WIDTH]);
+    if (st == SKETCH_OK) p->k->thin_pack(at[4], b[2], p->own[SKI_QK_WIDTH]);
+    return st;
 }
-static void ski_qk_finish(const sketch_plan *p, const float *acc, float *y) {
+static void ski_qk(const sketch_plan *p, ski_slot *s, uint64_t slab, size_t nb, size_t count) {
+    const size_t *b = p->own + SKI_QK_B, *r = p->own + SKI_QK_R, w = p->own[SKI_QK_WIDTH], m = r[1] * w;
+    float *u = s->aux, *v = u + b[1] * w;
+    sketch_dtype type;
+    const void *x = ski_input_of(s, 0, &type);
     size_t i;
-    for (i = 0; i < p->d; i++) y[i] = acc[i / p->r[2] * p->r3p + i % p->r[2]] * p->c;
+    (void)nb;
+    (void)count;
+    p->k->thin(b[1], w, b[2], x, type, ski_qk_table(p, 4), u, v + m);
+    p->k->gemm(r[1], w, b[1], ski_qk_table(p, 1), b[1], u, w, v, w);
+    for (i = 0; i < r[0]; i++) p->k->axpy(s->acc + i * m, v, ski_qk_table(p, 0)[i * b[0] + (size_t)slab], m);
 }
-static void ski_qk_begin_t(const sketch_plan *p, const float *y, float *z) {
+static void ski_qk_finish(const sketch_plan *p, ski_slot *s, const float *acc, float *y) {
+    const size_t r = p->own[SKI_QK_R + 2], w = p->own[SKI_QK_WIDTH];
     size_t i;
+    (void)s;
+    for (i = 0; i < p->d; i++) y[i] = acc[i / r * w + i % r] * p->c;
+}
+static void ski_qk_begin_t(const sketch_plan *p, ski_slot *s, const float *y, float *z) {
+    const size_t r = p->own[SKI_QK_R + 2], w = p->own[SKI_QK_WIDTH];
+    size_t i;
+    (void)s;
     memset(z, 0, p->acc_len * sizeof(float));
-    for (i = 0; i < p->d; i++) z[i / p->r[2] * p->r3p + i % p->r[2]] = y[i] * p->c;
+    for (i = 0; i < p->d; i++) z[i / r * w + i % r] = y[i] * p->c;
 }
-static void ski_qk_t(const sketch_plan *p, ski_slot *s, const float *z, uint64_t b, float *x) {
-    size_t w = p->r3p, i, m = p->r[1] * w;
-    float *u = s->aux, *v = u + p->b[1] * w;
+static void ski_qk_t(const sketch_plan *p, ski_slot *s, const float *z, uint64_t slab, float *x, size_t count) {
+    const size_t *b = p->own + SKI_QK_B, *r = p->own + SKI_QK_R, w = p->own[SKI_QK_WIDTH], m = r[1] * w;
+    float *u = s->aux, *v = u + b[1] * w;
+    size_t i;
+    (void)count;
     memset(v, 0, m * sizeof(float));
-    for (i = 0; i < p->r[0]; i++) p->k->axpy(v, z + i * m, ski_qk_table(p, 0)[i * p->b[0] + (size_t)b], m);
-    p->k->gemm(p->b[1], w, p->r[1], ski_qk_table(p, 2), p->r[1], v, w, u, w);
-    p->k->gemm(p->b[1], p->b[2], p->r[2], u, w, ski_qk_table(p, 3), p->b[2], x, p->b[2]);
+    for (i = 0; i < r[0]; i++) p->k->axpy(v, z + i * m, ski_qk_table(p, 0)[i * b[0] + (size_t)slab], m);
+    p->k->gemm(b[1], w, r[1], ski_qk_table(p, 2), r[1], v, w, u, w);
+    p->k->gemm(b[1], b[2], r[2], u, w, ski_qk_table(p, 3), b[2], x, b[2]);
 }
 
-/* FJL: sqrt(L/(nnz d)) Gs H B, nnz look-ups a row. Ailon & Chazelle 2009, with a fixed number of entries a row. */
-static void ski_fjl_numbers(const sketch_plan *p, ski_slot *s, uint64_t m) {     /* positions and normals m .. m + 1023, m a multiple of 1024 */
-    ski_rng g = ski_rng_make(p->desc.seed, p->desc.algo, SKI_SPARSE, 0), w = ski_rng_make(p->desc.seed, p->desc.algo, SKI_POSITION, 0);
+/* ---- FJL ----------------------------------------------------------------------------------------------------
+   (S_b x)_r = sqrt(L/(nnz d)) sum over k < nnz of g_k (H B_b x)[p_k], with m = (b d + r) nnz + k,
+   g_k = Normal(SPARSE, 0, m), p_k = W(POSITION, 0, m) >> (32 - log2 L) (0 if L = 1). nnz: default ceil(log2 L)^2, at
+   least 1. Default L = 2^15, whatever d is.
+   Cost: n log L additions and nnz d N look-ups. A baseline, with a fixed number of entries a row where the paper's
+   have a random one. Ailon & Chazelle 2009. */
+static sketch_status ski_fjl_setup(sketch_plan *p) {
+    sketch_status st = ski_set_block(p, 15, 1);
+    uint32_t l = ski_log2(p->L);
+    uint64_t entries;
+    if (st != SKETCH_OK) return st;
+    p->info.nnz = p->desc.nnz ? p->desc.nnz : SKI_MAX(l * l, 1);
+    if (p->L > (uint64_t)1 << 32 || ski_mul_overflows(p->N, p->desc.d, &entries)) return SKETCH_E_SIZE;
+    if (ski_mul_overflows(entries, p->info.nnz, &entries) || entries >> 62) return SKETCH_E_SIZE;
+    p->row_floats = p->idx_words = 1024;
+    p->norm = 1.0 / sqrt((double)p->L);
+    p->info.scale = sqrt((double)p->L / ((double)p->info.nnz * (double)p->d));
+    return SKETCH_OK;
+}
+/* Positions and normals m .. m + 1023, m a multiple of 1024 */
+static void ski_fjl_numbers(const sketch_plan *p, ski_slot *s, uint64_t m) {
+    const ski_rng g = ski_rng_of(p, SKI_SPARSE, 0), w = ski_rng_of(p, SKI_POSITION, 0);
     uint32_t shift = 32 - ski_log2(p->L), i;
-    p->k->normals(s->row, m, 1024, 16, &g);
+    p->k->normals(s->row, m, 1024, &g);
     for (i = 0; i < 1024; i += 64) p->k->words(s->idx + i, &w, m / 64 + i / 64);
     for (i = 0; i < 1024; i++) s->idx[i] = shift == 32 ? 0 : s->idx[i] >> shift;
 }
-static void ski_fjl(const sketch_plan *p, ski_slot *s, uint64_t b, size_t nb, const float *z, float *x) {    /* forward, or (x not NULL) the adjoint's look-ups */
+/* Gs times the blocks at s->buf into acc; or (x not NULL) x += Gs^T z */
+static void ski_fjl_sparse(const sketch_plan *p, ski_slot *s, uint64_t b, size_t nb, const float *z, float *x) {
     uint64_t m = b * p->d * p->info.nnz;
     size_t r, v, L = (size_t)p->L;
     uint32_t k;
@@ -3448,153 +3854,295 @@ static void ski_fjl(const sketch_plan *p, ski_slot *s, uint64_t b, size_t nb, co
     for (r = 0; r < p->d; r++) {
         float sum[SKI_MAX_BATCH] = { 0 };
         for (k = 0; k < p->info.nnz; k++, m++) {
-            uint32_t at = (uint32_t)(m % 1024);
-            if (at == 0 || first) { ski_fjl_numbers(p, s, m - at); first = 0; }
-            if (x) { float t = s->row[at] * z[r]; x[s->idx[at]] += t; }
-            else for (v = 0; v < nb; v++) { float t = s->row[at] * s->buf[v * L + s->idx[at]]; sum[v] += t; }
+            const uint32_t at = (uint32_t)(m % 1024);
+            if (at == 0 || first) ski_fjl_numbers(p, s, m - at);
+            first = 0;
+            if (x) {
+                float t = s->row[at] * z[r];
+                x[s->idx[at]] += t;
+            } else
+                for (v = 0; v < nb; v++) {
+                    float t = s->row[at] * s->buf[v * L + s->idx[at]];
+                    sum[v] += t;
+                }
         }
-        if (!x) for (v = 0; v < nb; v++) s->acc[v * p->acc_len + r] += sum[v];
+        for (v = 0; !x && v < nb; v++) s->acc[v * p->acc_len + r] += sum[v];
     }
 }
+static void ski_fjl(const sketch_plan *p, ski_slot *s, uint64_t b, size_t nb, size_t count) {
+    size_t v;
+    (void)count;
+    for (v = 0; v < nb; v++) ski_hb(p, s->x[v], s->buf + v * p->L, b);
+    ski_fjl_sparse(p, s, b, nb, NULL, NULL);
+}
+static void ski_fjl_t(const sketch_plan *p, ski_slot *s, const float *z, uint64_t b, float *x, size_t count) {
+    (void)count;
+    memset(x, 0, (size_t)p->L * sizeof(float));
+    ski_fjl_sparse(p, s, b, 1, z, x);
+    ski_bh(p, x, b);
+}
 
-/* FFD: sqrt(D/d) R_d B H Pi^T G H, blocks of D: Fastfood's transpose (Le, Sarlos & Smola 2013). Baseline. Worst input: a Walsh row (Schioppa 2024, Theorem 3.1). */
+/* ---- FFD ----------------------------------------------------------------------------------------------------
+   L = D, the next power of two of d. S_b = sqrt(D/d) R_d B_b H Pi_b^T G_b H, (Pi_b^T u)[a[j]] = u[j] with
+   a = Permutation(SHUFFLE, 0, b D, D); G_b: Normal(DIAG, 0, b D + j).
+   Fastfood's transpose (Le, Sarlos & Smola 2013). Cost: n log d additions, n normals, look-ups. A baseline, and not a
+   valid sketch. Worst input: a Walsh row of length D in one block (Schioppa 2024, Theorem 3.1). */
+static sketch_status ski_ffd_setup(sketch_plan *p) {
+    sketch_status st = ski_set_block(p, 0, p->desc.d);
+    if (st != SKETCH_OK || p->L > (uint64_t)1 << 32) return SKETCH_E_SIZE;
+    p->idx_words = p->aux_floats = p->z_floats = (size_t)p->L;
+    p->row_floats = SKI_TRAILING;
+    p->norm = 1.0 / (double)p->L;
+    p->info.scale = sqrt((double)p->L / (double)p->d);
+    return SKETCH_OK;
+}
 static void ski_ffd_shuffle(const sketch_plan *p, ski_slot *s, uint64_t b) {
-    ski_rng g = ski_rng_make(p->desc.seed, p->desc.algo, SKI_SHUFFLE, 0);
+    ski_rng g = ski_rng_of(p, SKI_SHUFFLE, 0);
     ski_permutation(p, &g, b * p->L, (size_t)p->L, s->idx);
 }
-static void ski_ffd(const sketch_plan *p, ski_slot *s, uint64_t b, size_t nb) {
-    size_t D = (size_t)p->L, j, i, v;
+/* x[v gap + j] *= G_b's entry j for nb vectors */
+static void ski_ffd_diag(const sketch_plan *p, ski_slot *s, uint64_t b, size_t nb, float *x) {
+    const ski_rng g = ski_rng_of(p, SKI_DIAG, 0);
+    size_t D = (size_t)p->L, j, v;
+    for (j = 0; j < D; j += SKI_TRAILING) {
+        const size_t n = SKI_MIN(D - j, (size_t)SKI_TRAILING);
+        p->k->normals(s->row, b * p->L + j, n, &g);
+        for (v = 0; v < nb; v++) p->k->mul(x + v * D + j, x + v * D + j, s->row, n);
+    }
+}
+static void ski_ffd(const sketch_plan *p, ski_slot *s, uint64_t b, size_t nb, size_t count) {
+    size_t D = (size_t)p->L, i, v;
+    (void)count;
     ski_ffd_shuffle(p, s, b);
     for (v = 0; v < nb; v++) {
         float *u = s->buf + v * D;
         if (s->x[v] != u) memcpy(u, s->x[v], D * sizeof(float));
         p->k->wht(u, D, 1);
     }
-    for (j = 0; j < D; j += SKI_TRAILING) {
-        size_t n = SKI_MIN(D - j, (size_t)SKI_TRAILING);
-        ski_diag(p, b * p->L + j, n, s->row);
-        for (v = 0; v < nb; v++) p->k->mul(s->buf + v * D + j, s->buf + v * D + j, s->row, n);
-    }
+    ski_ffd_diag(p, s, b, nb, s->buf);
     for (v = 0; v < nb; v++) {
         for (i = 0; i < D; i++) s->aux[s->idx[i]] = s->buf[v * D + i];
-        p->k->wht(s->aux, D, 1);
-        ski_signs(p, s->aux, s->aux, b);
+        ski_bh(p, s->aux, b);
         p->k->add(s->acc + v * p->acc_len, s->aux, p->d);
     }
 }
-static void ski_ffd_t(const sketch_plan *p, ski_slot *s, const float *z, uint64_t b, float *x) {
-    size_t D = (size_t)p->L, j, i;
+static void ski_ffd_t(const sketch_plan *p, ski_slot *s, const float *z, uint64_t b, float *x, size_t count) {
+    size_t D = (size_t)p->L, i;
+    (void)count;
     ski_ffd_shuffle(p, s, b);
     ski_signs(p, z, s->aux, b);
     p->k->wht(s->aux, D, 1);
     for (i = 0; i < D; i++) x[i] = s->aux[s->idx[i]];
-    for (j = 0; j < D; j += SKI_TRAILING) {
-        size_t n = SKI_MIN(D - j, (size_t)SKI_TRAILING);
-        ski_diag(p, b * p->L + j, n, s->row);
-        p->k->mul(x + j, x + j, s->row, n);
-    }
+    ski_ffd_diag(p, s, b, 1, x);
     p->k->wht(x, D, 1);
 }
 
-/* SRHT: sqrt(L/d) P H B, d distinct random rows a block. Tropp 2011; RandBLAS. The index array stays the identity between blocks: swaps are undone. */
-static void ski_srht_rows(const sketch_plan *p, ski_slot *s, uint64_t b, int undo) {
-    ski_rng g = ski_rng_make(p->desc.seed, p->desc.algo, SKI_ROWS, 0);
-    uint32_t *a = s->idx, *swapped = s->idx + p->L, w[64], t;
+/* ---- SRHT ---------------------------------------------------------------------------------------------------
+   S_b = sqrt(L/d) P_b H B_b, P_b: d distinct rows: a = (0..L-1); for k = 0..d-1: swap a[k] and
+   a[k + Below(W(ROWS, 0, b L + k), L - k)]; row k is a[k]. Default L = 2^15.
+   Cost: n log L additions, d N look-ups. Guarantee: every x. Worst input: none known. Tropp 2011; RandBLAS. */
+static sketch_status ski_srht_setup(sketch_plan *p) {
+    sketch_status st = ski_set_block(p, 15, p->desc.d);
+    if (st != SKETCH_OK || p->L > (uint64_t)1 << 32) return SKETCH_E_SIZE;
+    p->idx_words = (size_t)p->L + p->d;
+    p->norm = 1.0 / sqrt((double)p->L);
+    p->info.scale = sqrt((double)p->L / (double)p->d);
+    return SKETCH_OK;
+}
+/* The index array is the identity between blocks: swaps are undone. */
+static void ski_srht_begin(const sketch_plan *p, ski_slot *s) {
+    size_t j;
+    for (j = 0; j < (size_t)p->L; j++) s->idx[j] = (uint32_t)j;
+}
+static void ski_srht_swap(uint32_t *a, size_t k, size_t with) {
+    uint32_t t = a[k];
+    a[k] = a[with];
+    a[with] = t;
+}
+static void ski_srht_rows(const sketch_plan *p, ski_slot *s, uint64_t b) {
+    const ski_rng g = ski_rng_of(p, SKI_ROWS, 0);
+    uint32_t *swapped = s->idx + p->L, w[64];
     size_t k;
-    if (undo) for (k = p->d; k-- > 0;) { t = a[k]; a[k] = a[swapped[k]]; a[swapped[k]] = t; }
-    else for (k = 0; k < p->d; k++) {
-        uint64_t m = b * p->L + k;
+    for (k = 0; k < p->d; k++) {
+        const uint64_t m = b * p->L + k;
         if (k == 0 || m % 64 == 0) p->k->words(w, &g, m / 64);
         swapped[k] = (uint32_t)k + ski_below(w[m % 64], p->L - k);
-        t = a[k]; a[k] = a[swapped[k]]; a[swapped[k]] = t;
+        ski_srht_swap(s->idx, k, swapped[k]);
     }
 }
-static void ski_srht(const sketch_plan *p, ski_slot *s, uint64_t b, size_t nb) {
-    size_t L = (size_t)p->L, k, v;
-    for (v = 0; v < nb; v++) ski_hb(p, s->x[v], s->buf + v * L, b);
-    ski_srht_rows(p, s, b, 0);
-    for (v = 0; v < nb; v++) for (k = 0; k < p->d; k++) s->acc[v * p->acc_len + k] += s->buf[v * L + s->idx[k]];
-    ski_srht_rows(p, s, b, 1);
-}
-static void ski_srht_t(const sketch_plan *p, ski_slot *s, const float *z, uint64_t b, float *x) {
+static void ski_srht_undo(const sketch_plan *p, ski_slot *s) {
     size_t k;
+    for (k = p->d; k-- > 0;) ski_srht_swap(s->idx, k, s->idx[p->L + k]);
+}
+static void ski_srht(const sketch_plan *p, ski_slot *s, uint64_t b, size_t nb, size_t count) {
+    size_t L = (size_t)p->L, k, v;
+    (void)count;
+    for (v = 0; v < nb; v++) ski_hb(p, s->x[v], s->buf + v * L, b);
+    ski_srht_rows(p, s, b);
+    for (v = 0; v < nb; v++) for (k = 0; k < p->d; k++) s->acc[v * p->acc_len + k] += s->buf[v * L + s->idx[k]];
+    ski_srht_undo(p, s);
+}
+static void ski_srht_t(const sketch_plan *p, ski_slot *s, const float *z, uint64_t b, float *x, size_t count) {
+    size_t k;
+    (void)count;
     memset(x, 0, (size_t)p->L * sizeof(float));
-    ski_srht_rows(p, s, b, 0);
+    ski_srht_rows(p, s, b);
     for (k = 0; k < p->d; k++) x[s->idx[k]] = z[k];
-    ski_srht_rows(p, s, b, 1);
-    p->k->wht(x, (size_t)p->L, 1);
-    ski_signs(p, x, x, b);
+    ski_srht_undo(p, s);
+    ski_bh(p, x, b);
 }
 
-static void ski_block(const sketch_plan *p, ski_slot *s, uint64_t b, size_t nb, size_t count) {     /* acc += block b; count: its coordinates below n */
+/* ---- dense --------------------------------------------------------------------------------------------------
+   S_ri = d^(-1/2) E(r, i), E = Normal (or Sign) (DENSE, r div 512, 512 i + (r mod 512)). Made on the fly, never
+   stored: n d / 8 Philox calls (signs: / 128). The classic guarantee; the reference (TRAK, RandBLAS, scikit-learn).
+   Blocks, of min(2^15, next power of two of n), are for the sums alone; coordinate after coordinate is added. */
+static sketch_status ski_dense_setup(sketch_plan *p) {
+    sketch_status st = ski_set_block(p, 15, 1);
+    /* 512 n is a 64-bit index */
+    if (st != SKETCH_OK || p->desc.n > (uint64_t)1 << 55) return SKETCH_E_SIZE;
+    p->acc_len = p->z_floats = ski_round_up(p->d, 512);
+    p->info.scale = 1.0 / sqrt((double)p->d);
+    return SKETCH_OK;
+}
+static void ski_dense(const sketch_plan *p, ski_slot *s, uint64_t b, size_t nb, size_t count) {
+    const ski_rng g = ski_rng_of(p, SKI_DENSE, 0);
+    p->k->dense(p->desc.diag, &g, b * p->L, count, p->d, nb, s->x, s->acc, p->acc_len);
+}
+static void ski_dense_t(const sketch_plan *p, ski_slot *s, const float *z, uint64_t b, float *x, size_t count) {
+    const ski_rng g = ski_rng_of(p, SKI_DENSE, 0);
+    (void)s;
+    p->k->dense_t(p->desc.diag, &g, b * p->L, count, p->d, z, x);
+}
+
+/* ---- SJLT ---------------------------------------------------------------------------------------------------
+   Coordinate i, nonzero k < s = nnz (default min(8, d)): w = W(HASH, k, i); row = lo + (((w >> 1) (hi - lo)) >> 31)
+   with lo = floor(k d/s), hi = floor((k+1) d/s); value -1/sqrt(s) if w is odd, else 1/sqrt(s). nnz = 1: CountSketch.
+   Blocks as dense's. In a block k after k within runs of 128 coordinates.
+   Cost: nnz random adds a coordinate. Guarantee: every x at nnz = 8. Worst input: e_i + e_j that collide, at nnz = 1.
+   Kane & Nelson 2014; Charikar, Chen & Farach-Colton 2002. */
+static sketch_status ski_sjlt_setup(sketch_plan *p) {
+    sketch_status st = ski_set_block(p, 15, 1);
+    p->info.nnz = p->desc.nnz ? p->desc.nnz : (uint32_t)SKI_MIN(8, p->desc.d);
+    if (p->info.nnz > p->desc.d) return SKETCH_E_ARG;
+    if (st != SKETCH_OK || p->desc.d > (uint64_t)1 << 31) return SKETCH_E_SIZE;
+    p->reads_raw = 1;
+    p->info.scale = 1.0 / sqrt((double)p->info.nnz);
+    return SKETCH_OK;
+}
+static void ski_sjlt(const sketch_plan *p, ski_slot *s, uint64_t b, size_t nb, size_t count) {
+    const ski_rng g = ski_rng_of(p, SKI_HASH, 0);
     const void *x[SKI_MAX_BATCH];
-    ski_rng g;
-    size_t v, L = (size_t)p->L;
-    switch (p->desc.algo) {
-    case SKETCH_AFFD: ski_affd(p, s, b, nb); break;
-    case SKETCH_AFJL: ski_afjl(p, s, b, nb); break;
-    case SKETCH_QK:   ski_qk(p, s, b); break;
-    case SKETCH_FJL:
-        for (v = 0; v < nb; v++) ski_hb(p, s->x[v], s->buf + v * L, b);
-        ski_fjl(p, s, b, nb, NULL, NULL);
-        break;
-    case SKETCH_FFD:  ski_ffd(p, s, b, nb); break;
-    case SKETCH_SRHT: ski_srht(p, s, b, nb); break;
-    case SKETCH_DENSE:                     /* d^(-1/2) E, generated on the fly: n d / 128 (signs) or n d / 8 (normals) Philox calls */
-        g = ski_rng_make(p->desc.seed, p->desc.algo, SKI_DENSE, 0);
-        p->k->dense(p->desc.diag, &g, b * p->L, count, p->d, nb, s->x, s->acc, p->acc_len);
-        break;
-    case SKETCH_SJLT:                      /* s^(-1/2) times s signed ones a column, one in each of s row ranges: Kane & Nelson 2014; s = 1: CountSketch */
-        g = ski_rng_make(p->desc.seed, p->desc.algo, SKI_HASH, 0);
-        for (v = 0; v < nb; v++) x[v] = s->x[v] ? (const void *)s->x[v] : s->raw[v];
-        p->k->sjlt(&g, b * p->L, count, p->d, p->info.nnz, nb, x, s->x[0] ? SKETCH_F32 : s->raw_type, s->acc, p->acc_len);
-        break;
-    default: break;
+    sketch_dtype type = SKETCH_F32;
+    size_t v;
+    for (v = 0; v < nb; v++) x[v] = ski_input_of(s, v, &type);
+    p->k->sjlt(&g, b * p->L, count, p->d, p->info.nnz, nb, x, type, s->acc, p->acc_len);
+}
+static void ski_sjlt_t(const sketch_plan *p, ski_slot *s, const float *z, uint64_t b, float *x, size_t count) {
+    const ski_rng g = ski_rng_of(p, SKI_HASH, 0);
+    (void)s;
+    p->k->sjlt_t(&g, b * p->L, count, p->d, p->info.nnz, z, x);
+}
+
+/* ---- MASK ---------------------------------------------------------------------------------------------------
+   Row r is one coordinate of the r-th of d runs: with lo = floor(r n/d), len = floor((r+1) n/d) - lo, it is
+   sqrt(n/d) sqrt(len d/n) x[lo + Below(W(ROWS, 0, r), len)]; 0 where len = 0 (d > n). Every coordinate is as likely as
+   the others of its run, so E |S x|^2 = |x|^2. Blocks as dense's.
+   Cost: O(d + n/L). No guarantee. Worst input: one coordinate (spread sqrt(n/d)). GraSS's random mask, stratified so
+   that it streams and shards. */
+static sketch_status ski_mask_setup(sketch_plan *p) {
+    sketch_status st = ski_set_block(p, 15, 1);
+    if (st != SKETCH_OK || p->desc.d > (uint64_t)1 << 31 || p->desc.n / p->desc.d >> 31) return SKETCH_E_SIZE;
+    p->reads_raw = 1;
+    p->info.scale = sqrt((double)p->desc.n / (double)p->d);
+    return SKETCH_OK;
+}
+static uint64_t ski_mask_run(const sketch_plan *p, uint64_t r) { return ski_floor_part(p->desc.n, r, p->desc.d); }
+/* The row whose run holds coordinate i */
+static uint64_t ski_mask_row(const sketch_plan *p, uint64_t i) {
+    uint64_t lo = 0, hi = p->desc.d;
+    while (hi - lo > 1) {
+        const uint64_t r = lo + (hi - lo) / 2;
+        if (ski_mask_run(p, r) <= i) lo = r;
+        else hi = r;
+    }
+    return lo;
+}
+/* Row r's value, without c, and its coordinate; 0: it has none */
+static float ski_mask_entry(const sketch_plan *p, uint64_t r, uint64_t *at) {
+    const ski_rng g = ski_rng_of(p, SKI_ROWS, 0);
+    const uint64_t lo = ski_mask_run(p, r), len = ski_mask_run(p, r + 1) - lo;
+    *at = lo + ski_below(ski_word(&g, r), len);
+    return (float)sqrt((double)len * (double)p->desc.d / (double)p->desc.n);
+}
+static void ski_mask(const sketch_plan *p, ski_slot *s, uint64_t b, size_t nb, size_t count) {
+    const uint64_t first = b * p->L, end = first + count;
+    uint64_t r = ski_mask_row(p, first), at;
+    size_t v;
+    for (; r < p->desc.d && ski_mask_run(p, r) < end; r++) {
+        const float value = ski_mask_entry(p, r, &at);
+        for (v = 0; v < nb && value != 0.0f && at >= first && at < end; v++) {
+            sketch_dtype type;
+            const void *x = ski_input_of(s, v, &type);
+            float xi;
+            p->k->load(&xi, x, at - first, type, 1);
+            s->acc[v * p->acc_len + r] = value * xi;
+        }
     }
 }
-static void ski_finish(const sketch_plan *p, ski_slot *s, const float *acc, float *y) {
-    if (p->desc.algo == SKETCH_AFFD) ski_affd_finish(p, s, acc, y);
-    else if (p->desc.algo == SKETCH_AFJL) ski_afjl_finish(p, acc, y);
-    else if (p->desc.algo == SKETCH_QK) ski_qk_finish(p, acc, y);
-    else p->k->scale(y, acc, p->c, p->d);
-}
-static void ski_begin_t(const sketch_plan *p, ski_slot *s, const float *y, float *z) {
-    if (p->desc.algo == SKETCH_AFFD) ski_affd_begin_t(p, s, y, z);
-    else if (p->desc.algo == SKETCH_AFJL) ski_afjl_begin_t(p, y, z);
-    else if (p->desc.algo == SKETCH_QK) ski_qk_begin_t(p, y, z);
-    else { memset(z, 0, p->z_floats * sizeof(float)); p->k->scale(z, y, p->c, p->d); }
-}
-static void ski_block_t(const sketch_plan *p, ski_slot *s, const float *z, uint64_t b, float *x) {   /* x[L] = S_b^T y */
-    uint64_t count = SKI_MIN(p->L, p->desc.n - b * p->L);
-    ski_rng g;
-    switch (p->desc.algo) {
-    case SKETCH_AFFD: ski_affd_t(p, s, z, b, x); break;
-    case SKETCH_AFJL: ski_afjl_t(p, s, z, b, x); break;
-    case SKETCH_QK:   ski_qk_t(p, s, z, b, x); break;
-    case SKETCH_FJL:
-        memset(x, 0, (size_t)p->L * sizeof(float));
-        ski_fjl(p, s, b, 1, z, x);
-        p->k->wht(x, (size_t)p->L, 1);
-        ski_signs(p, x, x, b);
-        break;
-    case SKETCH_FFD:  ski_ffd_t(p, s, z, b, x); break;
-    case SKETCH_SRHT: ski_srht_t(p, s, z, b, x); break;
-    case SKETCH_DENSE:
-        g = ski_rng_make(p->desc.seed, p->desc.algo, SKI_DENSE, 0);
-        p->k->dense_t(p->desc.diag, &g, b * p->L, (size_t)count, p->d, z, x);
-        break;
-    case SKETCH_SJLT:
-        g = ski_rng_make(p->desc.seed, p->desc.algo, SKI_HASH, 0);
-        p->k->sjlt_t(&g, b * p->L, (size_t)count, p->d, p->info.nnz, z, x);
-        break;
-    default: break;
+static void ski_mask_t(const sketch_plan *p, ski_slot *s, const float *z, uint64_t b, float *x, size_t count) {
+    const uint64_t first = b * p->L, end = first + count;
+    uint64_t r = ski_mask_row(p, first), at;
+    (void)s;
+    memset(x, 0, count * sizeof(float));
+    for (; r < p->desc.d && ski_mask_run(p, r) < end; r++) {
+        const float value = ski_mask_entry(p, r, &at);
+        if (value != 0.0f && at >= first && at < end) x[at - first] = value * z[r];
     }
+}
+
+/* ---- the table ---------------------------------------------------------------------------------------------- */
+static const ski_operator ski_operators[] = {
+    { SKETCH_AFFD, SKI_HAS_PRECOND | SKI_HAS_DIAG | SKI_HAS_BLOCK | SKI_PADS, SKETCH_GAUSSIAN,
+      ski_affd_setup, ski_affd_fill, NULL, ski_affd, ski_affd_finish, ski_affd_begin_t, ski_affd_t },
+    { SKETCH_AFJL, SKI_HAS_PRECOND | SKI_HAS_DIAG | SKI_HAS_BLOCK | SKI_PADS, SKETCH_RADEMACHER,
+      ski_afjl_setup, ski_afjl_fill, NULL, ski_afjl, ski_afjl_finish, ski_afjl_begin_t, ski_afjl_t },
+    { SKETCH_QK, SKI_PADS, SKETCH_DIAG_DEFAULT,
+      ski_qk_setup, ski_qk_fill, NULL, ski_qk, ski_qk_finish, ski_qk_begin_t, ski_qk_t },
+    { SKETCH_FJL, SKI_HAS_BLOCK | SKI_HAS_NNZ | SKI_PADS, SKETCH_DIAG_DEFAULT,
+      ski_fjl_setup, NULL, NULL, ski_fjl, NULL, NULL, ski_fjl_t },
+    { SKETCH_FFD, SKI_PADS, SKETCH_DIAG_DEFAULT,
+      ski_ffd_setup, NULL, NULL, ski_ffd, NULL, NULL, ski_ffd_t },
+    { SKETCH_DENSE, SKI_HAS_DIAG, SKETCH_GAUSSIAN,
+      ski_dense_setup, NULL, NULL, ski_dense, NULL, NULL, ski_dense_t },
+    { SKETCH_SJLT, SKI_HAS_NNZ, SKETCH_DIAG_DEFAULT,
+      ski_sjlt_setup, NULL, NULL, ski_sjlt, NULL, NULL, ski_sjlt_t },
+    { SKETCH_SRHT, SKI_HAS_BLOCK | SKI_PADS, SKETCH_DIAG_DEFAULT,
+      ski_srht_setup, NULL, ski_srht_begin, ski_srht, NULL, NULL, ski_srht_t },
+    { SKETCH_MASK, 0, SKETCH_DIAG_DEFAULT,
+      ski_mask_setup, NULL, NULL, ski_mask, NULL, NULL, ski_mask_t },
+};
+static const ski_operator *ski_operator_of(sketch_algo algo) {
+    size_t i;
+    for (i = 0; i < sizeof ski_operators / sizeof *ski_operators; i++)
+        if (ski_operators[i].algo == algo) return &ski_operators[i];
+    return NULL;
 }
 
 /* // >>apply =======================================================================================
    A run is a range of blocks, fed in order to ski_run_block; whole chunks are finished into the tree, and ski_run_end gives the sum of what there was, [nb, d].
    The tree is the balanced one over chunk numbers, so a run that is a subtree gives the bits of that subtree. */
 static uint64_t ski_chunk_start(const sketch_plan *p, uint32_t c) { return ski_floor_part(p->N, c, p->chunks); }
+
+/* The chunk that holds block b */
+static uint32_t ski_chunk_of(const sketch_plan *p, uint64_t b) {
+    uint32_t lo = 0, hi = p->chunks;
+    while (hi - lo > 1) {
+        const uint32_t c = lo + (hi - lo) / 2;
+        if (ski_chunk_start(p, c) <= b) lo = c;
+        else hi = c;
+    }
+    return lo;
+}
 
 static void ski_run_begin(ski_slot *s) { s->open = 0; s->top = 0; s->chunk = s->first_chunk = UINT32_MAX; s->chunk_end = 0; }
 
@@ -3608,7 +4156,12 @@ static void ski_run_rise(const sketch_plan *p, ski_slot *s, size_t nb) {     /* 
 }
 static void ski_run_leaf(const sketch_plan *p, ski_slot *s, size_t nb) {     /* closes the open chunk */
     size_t v;
-    for (v = 0; v < nb; v++) ski_finish(p, s, s->acc + v * p->acc_len, s->tree + (s->top * nb + v) * p->d);
+    for (v = 0; v < nb; v++) {
+        const float *acc = s->acc + v * p->acc_len;
+        float *y = s->tree + (s->top * nb + v) * p->d;
+        if (p->op->finish) p->op->finish(p, s, acc, y);
+        else p->k->scale(y, acc, p->c, p->d);
+    }
     s->level[s->top] = 0; s->index[s->top] = s->chunk; s->top++;
     s->open = 0;
     while (s->index[s->top - 1] & 1) ski_run_rise(p, s, nb);
@@ -3616,14 +4169,13 @@ static void ski_run_leaf(const sketch_plan *p, ski_slot *s, size_t nb) {     /* 
 static void ski_run_block(const sketch_plan *p, ski_slot *s, uint64_t b, size_t nb, size_t count) {
     if (!s->open) {
         if (s->first_chunk == UINT32_MAX) {
-            for (s->chunk = 0; ski_chunk_start(p, s->chunk + 1) <= b;) s->chunk++;
-            s->first_chunk = s->chunk;
+            s->first_chunk = s->chunk = ski_chunk_of(p, b);
         } else s->chunk++;
         s->chunk_end = ski_chunk_start(p, s->chunk + 1);
         memset(s->acc, 0, nb * p->acc_len * sizeof(float));
         s->open = 1;
     }
-    ski_block(p, s, b, nb, count);
+    p->op->block(p, s, b, nb, count);
     if (b + 1 == s->chunk_end) ski_run_leaf(p, s, nb);
 }
 static float *ski_run_end(const sketch_plan *p, ski_slot *s, size_t nb) {    /* NULL: the run was empty */
@@ -3642,7 +4194,6 @@ typedef struct ski_job {                 /* one call of accumulate */
     uint64_t offset, count;
     uint32_t tasks;
     float   *y;
-    float   *sum[64];                     /* result of each task: no more than chunks */
 } ski_job;
 
 typedef struct ski_cursor { size_t i; uint64_t at; } ski_cursor;      /* a tensor, and where it begins; blocks come in order */
@@ -3651,7 +4202,7 @@ static float *ski_input(const sketch_plan *p, const ski_slot *s, size_t v) { ret
 static const float *ski_fetch(const ski_job *j, ski_slot *s, size_t sample, size_t v, uint64_t b, size_t *count, ski_cursor *from_here) {
     const sketch_plan *p = j->p;
     uint64_t start = b * p->L, block_end = SKI_MIN(start + p->L, p->desc.n), lo = SKI_MAX(start, j->offset), hi = SKI_MIN(block_end, j->offset + j->count), at;
-    int pads = p->desc.algo != SKETCH_DENSE && p->desc.algo != SKETCH_SJLT;
+    int pads = (p->op->traits & SKI_PADS) != 0;
     float *buf = ski_input(p, s, v);
     size_t i;
     *count = (size_t)(block_end - start);
@@ -3664,7 +4215,7 @@ static const float *ski_fetch(const ski_job *j, ski_slot *s, size_t sample, size
         if (from < to) {
             if (to == block_end && at + t->count - to >= p->L) { s->next_size = ski_size(t->dtype); s->next = (const char *)t->data + (first + (to - at)) * s->next_size; }
             if (t->dtype == SKETCH_F32 && from == start && to == block_end && (!pads || to - from == p->L)) return (const float *)t->data + first + (from - at);
-            if (t->dtype != SKETCH_F32 && to - from == p->L && ski_reads_raw(p)) {
+            if (t->dtype != SKETCH_F32 && to - from == p->L && p->reads_raw) {
                 s->raw[v] = (const char *)t->data + (first + (from - at)) * ski_size(t->dtype);
                 s->raw_type = t->dtype;
                 return NULL;
@@ -3705,7 +4256,7 @@ static void ski_task_batch(void *arg, uint32_t task) {           /* samples are 
 static void ski_task_chunks(void *arg, uint32_t task) {          /* aligned runs of chunks are dealt to tasks */
     ski_job *j = (ski_job *)arg;
     uint32_t each = j->p->chunks / j->tasks;
-    j->sum[task] = ski_run(j, &j->w->slots[task], j->sample, j->nb, task * each, (task + 1) * each);
+    j->w->slots[task].sum = ski_run(j, &j->w->slots[task], j->sample, j->nb, task * each, (task + 1) * each);
 }
 static void ski_parallel(const sketch_plan *p, uint32_t tasks, sketch_task_fn fn, void *arg) {
     if (tasks > 1 && p->desc.threads.parallel_for) p->desc.threads.parallel_for(p->desc.threads.user, tasks, fn, arg);
@@ -3772,10 +4323,11 @@ static sketch_status ski_accum(const sketch_plan *p, const sketch_tensor *x, siz
         ski_parallel(p, j.tasks, ski_task_chunks, &j);
         for (step = 1; step < j.tasks; step *= 2)
             for (t = 0; t < j.tasks; t += 2 * step) {
-                if (!j.sum[t]) j.sum[t] = j.sum[t + step];
-                else if (j.sum[t + step]) p->k->add(j.sum[t], j.sum[t + step], j.nb * p->d);
+                float *left = w->slots[t].sum, *right = w->slots[t + step].sum;
+                if (!left) w->slots[t].sum = right;
+                else if (right) p->k->add(left, right, j.nb * p->d);
             }
-        ski_add_rows(&j, j.sample, j.nb, j.sum[0]);
+        ski_add_rows(&j, j.sample, j.nb, w->slots[0].sum);
     }
     return SKETCH_OK;
 }
@@ -3897,9 +4449,9 @@ static void ski_task_t(void *arg, uint32_t task) {
     uint64_t b0 = j->offset / p->L, nblocks = (j->offset + j->count - 1) / p->L + 1 - b0, b;
     for (b = b0 + ski_floor_part(nblocks, task, j->tasks); b < b0 + ski_floor_part(nblocks, (uint64_t)task + 1, j->tasks); b++) {
         uint64_t lo = SKI_MAX(b * p->L, j->offset), hi = SKI_MIN((b + 1) * p->L, j->offset + j->count);
-        if (hi - lo == p->L && j->dtype == SKETCH_F32 && j->alpha == 1.0f && j->beta == 0.0f) ski_block_t(p, s, j->w->z, b, (float *)j->x + (lo - j->offset));
+        if (hi - lo == p->L && j->dtype == SKETCH_F32 && j->alpha == 1.0f && j->beta == 0.0f) p->op->block_t(p, s, j->w->z, b, (float *)j->x + (lo - j->offset), (size_t)p->L);
         else {
-            ski_block_t(p, s, j->w->z, b, s->buf);
+            p->op->block_t(p, s, j->w->z, b, s->buf, (size_t)SKI_MIN(p->L, p->desc.n - b * p->L));
             ski_write(j->x, lo - j->offset, j->dtype, s->buf + (lo - b * p->L), (size_t)(hi - lo), j->alpha, j->beta);
         }
     }
@@ -3914,7 +4466,11 @@ SKETCH_API sketch_status sketch_apply_t_range(const sketch_plan *plan, const flo
     if (!count) return SKETCH_OK;
     j.p = plan; j.w = work; j.offset = offset; j.count = count; j.alpha = alpha; j.beta = beta; j.x = x; j.dtype = dtype;
     j.tasks = (uint32_t)SKI_MIN(work->nslots, (size_t)SKI_MIN((count - 1) / plan->L + 1, 1024));
-    ski_begin_t(plan, &work->slots[0], y, work->z);
+    if (plan->op->begin_t) plan->op->begin_t(plan, &work->slots[0], y, work->z);
+    else {
+        memset(work->z, 0, plan->z_floats * sizeof(float));
+        plan->k->scale(work->z, y, plan->c, plan->d);
+    }
     ski_parallel(plan, j.tasks, ski_task_t, &j);
     return SKETCH_OK;
 }
@@ -5160,6 +5716,7 @@ typedef const float *SKI_FN(tab);
 #define SKI_NEXT_KEYS k0 = SKI_U_ADD(k0, w0); k1 = SKI_U_ADD(k1, w1)
 #define SKI_WORDS_TO(out, e, o) do { SKI_U_STORE(out, SKI_Q_PAIR(e##0, o##0)); SKI_U_STORE((out) + 16, SKI_Q_PAIR(e##1, o##1)); \
     SKI_U_STORE((out) + 32, SKI_Q_PAIR(e##2, o##2)); SKI_U_STORE((out) + 48, SKI_Q_PAIR(e##3, o##3)); } while (0)
+/* W(64 group .. 64 group + 63) */
 static void SKI_FN(words)(uint32_t out[64], const ski_rng *r, uint64_t group) {
 #if SKI_VW == 1
     uint32_t l, c[4];
@@ -5210,6 +5767,7 @@ static void SKI_FN(words2)(uint32_t out[128], const ski_rng *r, uint64_t group) 
 #endif
 }
 
+/* Out[j] = Sign(i0+j) x[j]; out may be x; x NULL: ones */
 static void SKI_FN(signs)(const float *x, float *out, uint64_t i0, size_t n, const ski_rng *r) {
     uint32_t w[128];
     size_t j = 0;
@@ -5262,74 +5820,109 @@ SKI_ALWAYS ski_v SKI_FN(normal)(ski_u m, ski_u sign, const SKI_FN(tables) *t) { 
         const ski_v low_ = SKI_FN(normal)(SKI_U_AND(m_, SKI_U_SET1(0xffffu)), SKI_U_SLL(w_, 16), &t), high_ = SKI_FN(normal)(SKI_U_SRL(m_, 16), w_, &t); do_; }
 #endif
 
-/* Zen 5: 0.155 ns a number, 0.08 of it the words (ten rounds of 26 operations for 128 words: 94 cycles), the rest 15 operations for 16 numbers. The words stay in registers:
-   an array on the stack could share sets, in an L1 that predicts its way, with the caller's buffers, by chance of the addresses (AFFD 0.54 for 0.34 ns). */
-static void SKI_FN(normals)(float *out, uint64_t i0, size_t n, size_t gap, const ski_rng *r) {      /* gap: from 16 numbers to the next 16, which is 16 unless i0 and n are multiples of 256 */
+/* Out[j] = Normal(i0 + j) */
+static void SKI_FN(normals)(float *out, uint64_t i0, size_t n, const ski_rng *r) {
     uint32_t w[128];
     size_t j = 0;
-    while (j < n) {                                   /* a run inside two groups of words: 256 numbers */
+    while (j < n) {
+        /* a run inside two groups of words: 256 numbers */
         uint64_t i = i0 + j;
         size_t first = (size_t)(i % 256), e = first, end = e + SKI_MIN(256 - e, n - j);
-#if SKI_VW == 16
-        if (end - first == 256) {
-            const SKI_FN(eight) u = SKI_FN(words2_in_registers)(r, i / 256 * 2);
-            float *o = out + j / 16 * (gap - 16) + j;
-            const SKI_FN(tables) t = SKI_FN(tables_load)();
-#define SKI_DO(k) SKI_NORMALS(SKI_V_STORE(o + 2 * (k) * gap, low_); SKI_V_STORE(o + (2 * (k) + 1) * gap, high_), u.w##k)
-            SKI_8(SKI_DO)
-#undef SKI_DO
-            j += 256;
-            continue;
-        }
-#endif
+        float *o = out + j;
         SKI_FN(words2)(w, r, i / 256 * 2);
 #if SKI_NORMAL_VW > 1
         if (e % 32 == 0) {
             const SKI_FN(tables) t = SKI_FN(tables_load)();
-            for (; e + 32 <= end; e += 32) {
-                float *o = out + j / 16 * (gap - 16) + j + (e - first) / 16 * gap;
+            for (; e + 32 <= end; e += 32, o += 32) {
                 size_t l;
-                for (l = 0; l < 16; l += SKI_VW) SKI_NORMALS(SKI_V_STORE(o + l, low_); SKI_V_STORE(o + gap + l, high_), SKI_U_LOAD(w + e / 2 + l))
+                for (l = 0; l < 16; l += SKI_VW) SKI_NORMALS(SKI_V_STORE(o + l, low_); SKI_V_STORE(o + 16 + l, high_), SKI_U_LOAD(w + e / 2 + l))
             }
         }
 #endif
         for (; e < end; e++) {
             uint32_t u = w[e / 32 * 16 + e % 16];
-            out[j / 16 * (gap - 16) + j + (e - first) / 16 * gap + (e - first) % 16] = ski_normal_of(e / 16 % 2 ? u >> 16 : u & 65535u);
+            *o++ = ski_normal_of(e / 16 % 2 ? u >> 16 : u & 65535u);
         }
         j += end - first;
     }
 }
 
-static void SKI_FN(normals16)(uint32_t *out, uint64_t i0, const ski_rng *r) {
+/* Eight rows of n numbers: all of a call's eight are used at once where eight rows are wanted. Zen 5: 0.155 ns a number, 0.08 of it the words (ten rounds of 26 operations for 128 words: 94
+   cycles), the rest 15 operations for 16 numbers. The words stay in registers: an array on the stack could share sets, in an L1 that predicts its way, with the caller's buffers. */
+/* Out[k row + c / 16 tile + c % 16] = Octet(c0 + c, k), c < n, k < rows <= 8 */
+static void SKI_FN(octets)(float *out, uint64_t c0, size_t n, size_t rows, size_t row, size_t tile, const ski_rng *r) {
+    uint32_t w[64];
+    size_t c = 0, k;
+    while (c < n) {
+        const uint64_t at = c0 + c;
+        size_t first = (size_t)(at % 16), i, end = SKI_MIN((size_t)16, n - c + first);
+#if SKI_NORMAL_VW > 1
+        float *o = out + c / 16 * tile;
+#endif
+#if SKI_VW == 16
+        if (rows == 8 && at % 32 == 0 && c % 16 == 0 && n - c >= 32) {
+            const SKI_FN(eight) u = SKI_FN(words2_in_registers)(r, at / 16);
+            const SKI_FN(tables) t = SKI_FN(tables_load)();
+#define SKI_DO(k) SKI_NORMALS(SKI_V_STORE(o + (k) / 4 * tile + (k) % 4 * row, low_); \
+                                SKI_V_STORE(o + (k) / 4 * tile + ((k) % 4 + 4) * row, high_), u.w##k)
+            SKI_8(SKI_DO)
+#undef SKI_DO
+            c += 32;
+            continue;
+        }
+#endif
+        SKI_FN(words)(w, r, at / 16);
+#if SKI_NORMAL_VW > 1
+        if (first == 0 && end == 16 && c % 16 == 0) {
+            const SKI_FN(tables) t = SKI_FN(tables_load)();
+            for (k = 0; k < 4 && k < rows; k++)
+                for (i = 0; i < 16; i += SKI_VW)
+                    SKI_NORMALS(SKI_V_STORE(o + k * row + i, low_); if (k + 4 < rows) SKI_V_STORE(o + (k + 4) * row + i, high_), SKI_U_LOAD(w + 16 * k + i))
+            c += 16;
+            continue;
+        }
+#endif
+        for (i = first; i < end; i++, c++)
+            for (k = 0; k < rows; k++) out[c / 16 * tile + c % 16 + k * row] = ski_normal_of(k < 4 ? w[16 * k + i] & 65535u : w[16 * (k - 4) + i] >> 16);
+    }
+}
+
+/* Octet(c0 .. c0 + 255), c0 a multiple of 256, as 16-bit numbers: row k of 16 columns in 16 words, k < 4
+   low halves, k + 4 high ones: out[64 tile + 16 (k mod 4) + c] */
+static void SKI_FN(octets16)(uint32_t *out, uint64_t c0, const ski_rng *r) {
+    uint32_t j;
 #if SKI_NORMAL_VW > 1
     const SKI_FN(tables) t = SKI_FN(tables_load)();
 #define SKI_BITS16(v) SKI_U_BITS(SKI_V_ADD(v, SKI_V_SET1(SKI_GRID_BIAS)))
 #define SKI_PAIR16(to) SKI_U_STORE(to, SKI_U_ANDOR(SKI_BITS16(low_), SKI_U_SET1(0xffffu), SKI_U_SLL(SKI_BITS16(high_), 16)))
+    for (j = 0; j < 1024; j += 128) {
 #  if SKI_VW == 16
-    const SKI_FN(eight) u = SKI_FN(words2_in_registers)(r, i0 / 256 * 2);
-#define SKI_DO(k) SKI_NORMALS(SKI_PAIR16(out + 128 * (k)), u.w##k)
-    SKI_8(SKI_DO)
+        const SKI_FN(eight) u = SKI_FN(words2_in_registers)(r, c0 / 16 + j / 64);
+#define SKI_DO(k) SKI_NORMALS(SKI_PAIR16(out + j + 16 * (k)), u.w##k)
+        SKI_8(SKI_DO)
 #undef SKI_DO
 #  else
-    uint32_t w[128];
-    size_t j;
-    SKI_FN(words2)(w, r, i0 / 256 * 2);
-    for (j = 0; j < 128; j += SKI_VW) SKI_NORMALS(SKI_PAIR16(out + j / 16 * 128 + j % 16), SKI_U_LOAD(w + j))
+        uint32_t w[128], i;
+        SKI_FN(words2)(w, r, c0 / 16 + j / 64);
+        for (i = 0; i < 128; i += SKI_VW) SKI_NORMALS(SKI_PAIR16(out + j + i), SKI_U_LOAD(w + i))
 #  endif
+    }
 #undef SKI_PAIR16
 #undef SKI_BITS16
 #undef SKI_NORMALS
 #else
-    uint32_t w[128], j;
-    SKI_FN(words2)(w, r, i0 / 256 * 2);
-    for (j = 0; j < 128; j++) out[j / 16 * 128 + j % 16] = ski_grid_of(ski_normal_of(w[j] & 65535u)) | ski_grid_of(ski_normal_of(w[j] >> 16)) << 16;
+    for (j = 0; j < 1024; j += 64) {
+        uint32_t w[64], i;
+        SKI_FN(words)(w, r, c0 / 16 + j / 64);
+        for (i = 0; i < 64; i++) out[j + i] = ski_grid_of(ski_normal_of(w[i] & 65535u)) | ski_grid_of(ski_normal_of(w[i] >> 16)) << 16;
+    }
 #endif
 }
 
 /* Normals of 16-bit numbers in the low or the high halves of words */
 #define SKI_V_NORMAL_LOW(w) SKI_V_SUB(SKI_V_OF_BITS(SKI_U_ANDOR(w, SKI_U_SET1(0xffffu), SKI_U_SET1(SKI_GRID_BITS))), SKI_V_SET1(SKI_GRID_BIAS))
 #define SKI_V_NORMAL_HIGH(w) SKI_V_SUB(SKI_V_OF_BITS(SKI_U_XOR(SKI_U_SRL(w, 16), SKI_U_SET1(SKI_GRID_BITS))), SKI_V_SET1(SKI_GRID_BIAS))
+/* Normals from 16-bit numbers: out[j] = (u[j] - 32768) / 4096 */
 static void SKI_FN(normals_of)(float *out, const uint16_t *u, size_t n) {
     size_t i = 0;
     for (; i + SKI_VW <= n; i += SKI_VW) {
@@ -5342,6 +5935,7 @@ static void SKI_FN(normals_of)(float *out, const uint16_t *u, size_t n) {
 
 #define SKI_EACH(vec, one) do { size_t i = 0; for (; i + SKI_VW <= n; i += SKI_VW) { vec; } for (; i < n; i++) { one; } } while (0)
 /* half types: what comes 8 KiB later is fetched meanwhile */
+/* To f32 */
 static void SKI_FN(load)(float *out, const void *x, uint64_t first, sketch_dtype t, size_t n) {
     switch (t) {
     case SKETCH_F32: memcpy(out, (const float *)x + first, n * sizeof(float)); break;
@@ -5516,6 +6110,7 @@ SKI_ALWAYS void SKI_FN(wht_tile)(const void *x, sketch_dtype type, float *out, u
    radix 8 there and back. Rows at a power of two apart share one set of each cache and come from different pages of DRAM: so lines are written eight in a row, past the caches,
    and with them the same eight of the next strip are fetched. 0.17 ns an element on Zen 5; copied in as well 0.20, straight out of the second radix 8 0.23, prefetches spread over the
    arithmetic 0.20 to 0.25, strips of 64 or 256 columns 0.20, without streaming 0.21. Of 8 rows: the top three levels, straight. */
+/* The levels of stride h and up of rows = 8 or 64 rows of h, columns c0 .. c1 (multiples of 128) */
 static void SKI_FN(wht_top)(float *x, size_t rows, size_t h, size_t c0, size_t c1) {
     float buf[64 * 128];
     const int streamed = (uintptr_t)x % 64 == 0 && 64 * h >= SKI_STREAM;
@@ -5589,9 +6184,13 @@ static void SKI_FN(wht_parts)(float *x, size_t n, size_t h0, int ahead) {      /
 #endif
     }
 }
+/* The levels of stride h0 and up: 1, all; min(n, SKI_WHT_LEAF), what is left when those parts are done */
 static void SKI_FN(wht)(float *x, size_t n, size_t h0) { SKI_FN(wht_parts)(x, n, h0, n >= SKI_WHT_AHEAD); }
 
 /* H B x up to SKI_WHT_LEAF: signs while the first levels are in registers. i0 a multiple of n. */
+/* Out = H B x, x not f64, n <= SKI_WHT_LEAF, i0 a multiple of n; out may be x, or overlap it from below:
+   reads are ahead of writes. Meanwhile lines of 64 bytes at ahead are fetched for each 256 coordinates;
+   ahead 0: none */
 static void SKI_FN(hb)(const void *x, sketch_dtype type, float *out, uint64_t i0, size_t n, const ski_rng *r, uintptr_t ahead, size_t lines) {
 #if SKI_VW > 1
     if (n >= 512) {
@@ -5622,6 +6221,7 @@ static void SKI_FN(hb)(const void *x, sketch_dtype type, float *out, uint64_t i0
         SKI_PIN(v0); SKI_PIN(v1); SKI_PIN(v2); SKI_PIN(v3); SKI_PIN(v4); SKI_PIN(v5); SKI_PIN(v6); SKI_PIN(v7); \
         SKI_R8(SKI_BM, SKI_BF, v0, v1, v2, v3, v4, v5, v6, v7); \
         SKI_TO(a0, v0, 0) SKI_TO(a1, v1, 1) SKI_TO(a2, v2, 2) SKI_TO(a3, v3, 3) SKI_TO(a4, v4, 4) SKI_TO(a5, v5, 5) SKI_TO(a6, v6, 6) SKI_TO(a7, v7, 7) } while (0)
+/* The last three levels of a block of 2^15, times g, added up; a line for each 256 coordinates is fetched */
 static void SKI_FN(fold)(const float *x, const float *g, uintptr_t ahead, float *const acc[8]) {
     float *a0 = acc[0], *a1 = acc[1], *a2 = acc[2], *a3 = acc[3], *a4 = acc[4], *a5 = acc[5], *a6 = acc[6], *a7 = acc[7];
     size_t c, l;
@@ -5633,25 +6233,22 @@ static void SKI_FN(fold)(const float *x, const float *g, uintptr_t ahead, float 
     }
 #undef SKI_G
 }
+/* The same; kept: what lies 16 KiB after g is fetched, ahead is 0 */
 static void SKI_FN(fold16)(const float *x, const uint32_t *g, int kept, uintptr_t ahead, float *const acc[8]) {
     float *a0 = acc[0], *a1 = acc[1], *a2 = acc[2], *a3 = acc[3], *a4 = acc[4], *a5 = acc[5], *a6 = acc[6], *a7 = acc[7];
     size_t c, l;
     SKI_MINUS;
-    for (c = 0; c < 256; c += 32) {
+#define SKI_G(k) ((k) < 4 ? SKI_V_NORMAL_LOW(SKI_U_LOAD(g + 4 * c + 16 * (k) + l)) : SKI_V_NORMAL_HIGH(SKI_U_LOAD(g + 4 * c + 16 * ((k) - 4) + l)))
+    for (c = 0; c < 256; c += 16) {
         SKI_ROLLED
-        for (l = 0; kept && l < 128; l += 16) SKI_AHEAD(g, 4096 + 4 * c + l);
-        if (ahead) SKI_AHEAD((const char *)ahead, 2 * c);
-        for (l = 0; l < 16; l += SKI_VW) {
-#define SKI_G(k) SKI_V_NORMAL_LOW(SKI_U_LOAD(g + 4 * c + 16 * (k) + l))
-            SKI_FOLD_AT(c + l);
-#undef SKI_G
-#define SKI_G(k) SKI_V_NORMAL_HIGH(SKI_U_LOAD(g + 4 * c + 16 * (k) + l))
-            SKI_FOLD_AT(c + 16 + l);
-#undef SKI_G
-        }
+        for (l = 0; kept && l < 64; l += 16) SKI_AHEAD(g, 4096 + 4 * c + l);
+        if (ahead && c % 32 == 0) SKI_AHEAD((const char *)ahead, 2 * c);
+        for (l = 0; l < 16; l += SKI_VW) SKI_FOLD_AT(c + l);
     }
+#undef SKI_G
 }
 #undef SKI_TIMES
+/* The same; G's signs: of row k, bits 31 - shift and down of the 16 words at w + 128 k */
 static void SKI_FN(fold_signs)(const float *x, const uint32_t *w, int shift, uintptr_t ahead, float *const acc[8]) {
     float *a0 = acc[0], *a1 = acc[1], *a2 = acc[2], *a3 = acc[3], *a4 = acc[4], *a5 = acc[5], *a6 = acc[6], *a7 = acc[7];
     size_t c, l;
@@ -5675,14 +6272,15 @@ static void SKI_FN(fold_signs)(const float *x, const uint32_t *w, int shift, uin
 #undef SKI_TO
 /* The adjoint: G times rows of z, into 8 parts; and, after transforms of the parts, their last three levels and the signs of B, into rows gap apart. Past the caches where x is long: an
    ordinary store to a line that is not there reads it first. */
+/* 256 columns of 8 parts: G, in fold's order, times z[k] */
 static void SKI_FN(unfold)(float *x, const uint32_t *g, const float *const z[8]) {
     size_t k, c, l;
-    for (k = 0; k < 8; k++, x += SKI_PART, g += 16)
-        for (c = 0; c < 256; c += 32)
+    for (k = 0; k < 4; k++, x += SKI_PART, g += 16)
+        for (c = 0; c < 256; c += 16)
             for (l = 0; l < 16; l += SKI_VW) {
                 const ski_u w = SKI_U_LOAD(g + 4 * c + l);
                 SKI_V_STORE(x + c + l, SKI_V_MUL(SKI_V_LOAD(z[k] + c + l), SKI_V_NORMAL_LOW(w)));
-                SKI_V_STORE(x + c + 16 + l, SKI_V_MUL(SKI_V_LOAD(z[k] + c + 16 + l), SKI_V_NORMAL_HIGH(w)));
+                SKI_V_STORE(x + 4 * SKI_PART + c + l, SKI_V_MUL(SKI_V_LOAD(z[k + 4] + c + l), SKI_V_NORMAL_HIGH(w)));
             }
 }
 static void SKI_FN(unfold_signs)(float *x, const uint32_t *w, int shift, const float *const z[8]) {
@@ -5693,6 +6291,8 @@ static void SKI_FN(unfold_signs)(float *x, const uint32_t *w, int shift, const f
             for (c = l; c < 256; c += 16, u = SKI_U_TWICE(u)) SKI_V_STORE(x + c, SKI_V_XORSIGN(SKI_V_LOAD(z[k] + c), u));
         }
 }
+/* B times the last three levels of a block of 2^15, to 8 rows gap apart, past the caches if streamed; w:
+   room for 1024 */
 static void SKI_FN(bh_last)(const float *x, float *out, size_t gap, int streamed, uint64_t i0, const ski_rng *r, uint32_t *w) {      /* w: room for 1024 */
     size_t c0, c, l, k;
     SKI_MINUS;
@@ -5738,6 +6338,7 @@ static void SKI_FN(bh_last)(const float *x, float *out, size_t gap, int streamed
     v##0 = SKI_IN8(x, u, 0); v##1 = SKI_IN8(x, u, 1); v##2 = SKI_IN8(x, u, 2); v##3 = SKI_IN8(x, u, 3); v##4 = SKI_IN8(x, u, 4); v##5 = SKI_IN8(x, u, 5); v##6 = SKI_IN8(x, u, 6); v##7 = SKI_IN8(x, u, 7); \
     SKI_R8(SKI_BM, SKI_BF, v##0, v##1, v##2, v##3, v##4, v##5, v##6, v##7)
 #define SKI_IN8(x, u, k) SKI_V_XORSIGN(SKI_V_LOAD((x) + (k) * 1024), SKI_U_SLLN(SKI_U_LOAD((u) + (k) * 32), shift))
+/* Rows of 1024 into AFJL's kept rows; waits: each step for its loads */
 static void SKI_FN(lead8)(const float *x, uint64_t i0, const ski_rng *r, size_t ng, const ski_kept *kept, uint32_t *w, float *out, int first, int waits, uintptr_t ahead, size_t lines) {
     size_t c, l, i, g;
     SKI_MINUS;
@@ -5795,11 +6396,17 @@ static void SKI_FN(lead8_t)(float *x, uint64_t i0, const ski_rng *r, size_t ng, 
 }
 
 /* element-wise */
+/* Acc += a*g, rounded twice */
 static void SKI_FN(muladd)(float *acc, const float *a, const float *g, size_t n) {
     SKI_EACH(SKI_V_STORE(acc + i, SKI_V_ADD(SKI_V_LOAD(acc + i), SKI_V_MUL(SKI_V_LOAD(a + i), SKI_V_LOAD(g + i)))), float p = a[i] * g[i]; acc[i] += p);
 }
 static void SKI_FN(mul)(float *out, const float *a, const float *g, size_t n) {
     SKI_EACH(SKI_V_STORE(out + i, SKI_V_MUL(SKI_V_LOAD(a + i), SKI_V_LOAD(g + i))), out[i] = a[i] * g[i]);
+}
+/* Out[i] = a[at[i]] */
+static void SKI_FN(gather)(float *out, const float *a, const uint16_t *at, size_t n) {
+    size_t i;
+    for (i = 0; i < n; i++) out[i] = a[at[i]];
 }
 static void SKI_FN(add)(float *acc, const float *a, size_t n) {
     SKI_EACH(SKI_V_STORE(acc + i, SKI_V_ADD(SKI_V_LOAD(acc + i), SKI_V_LOAD(a + i))), acc[i] += a[i]);
@@ -5808,11 +6415,13 @@ static void SKI_FN(scale)(float *out, const float *a, float s, size_t n) {
     const ski_v vs = SKI_V_SET1(s);
     SKI_EACH(SKI_V_STORE(out + i, SKI_V_MUL(SKI_V_LOAD(a + i), vs)), out[i] = a[i] * s);
 }
+/* Acc += s*a, rounded twice */
 static void SKI_FN(axpy)(float *acc, const float *a, float s, size_t n) {
     const ski_v vs = SKI_V_SET1(s);
     SKI_EACH(SKI_V_STORE(acc + i, SKI_V_ADD(SKI_V_LOAD(acc + i), SKI_V_MUL(SKI_V_LOAD(a + i), vs))), float p = a[i] * s; acc[i] += p);
 }
 /* C[m,n] = A[m,k] B[k,n], row-major: 4 x 2 vectors of C in registers, enough chains to hide the latency of FMA. */
+/* C = A B */
 static void SKI_FN(gemm)(size_t m, size_t n, size_t k, const float *a, size_t lda, const float *b, size_t ldb, float *c, size_t ldc) {
     size_t i, j, l;
     for (i = 0; i < m; i += 4) {
@@ -5873,6 +6482,7 @@ static void SKI_FN(gemm)(size_t m, size_t n, size_t k, const float *a, size_t ld
    Zen 5, cycles an element: multiply-adds alone 0.50, this product in L2 0.52 (half types 0.54), all of QK from memory 0.66, where a plain read takes 0.49. Not better: one
    broadcast a product (0.64), lines ahead into L1, half or twice the distance, tiles of 16 or 64 columns, the next tile converted between this one's products. Worse, all of
    QK: lines ahead sixteen at a time (now and then 1.1), none (1.3), loops in the tile's conversion (up to 0.8, as the code happens to lie). */
+/* Q has room for an even number of rows */
 static void SKI_FN(thin_pack)(float *q, size_t k, size_t w) {
 #if SKI_VW == 16
     size_t l, j;
@@ -5975,6 +6585,7 @@ static void SKI_FN(thin)(size_t m, size_t w, size_t k, const void *x, sketch_dty
 
 /* Fast Hartley transform (unnormalised, cas kernel) of the columns of tile[b][w], w a multiple of 16, rows in bit-reversed order on entry. cs: cos and sin of
    2 pi k/1024. Radix 2, decimation in time: X[k] = E[k] + c O[k] + s O[h-k]. No FMA: the same bits everywhere. */
+/* Columns of tile[b][w], rows bit-reversed before */
 static void SKI_FN(hartley)(float *tile, size_t b, size_t w, const float *cs) {
     size_t h, g, k, j;
     for (h = 1; h < b; h *= 2)
@@ -6034,7 +6645,7 @@ static void SKI_FN(dense)(const sketch_diag dist, const ski_rng *r, uint64_t i0,
             float g[4 * 512];
             for (i = 0; i < n; i += 4) {
                 size_t nc = SKI_MIN(n - i, (size_t)4);
-                for (c = 0; c < nc; c++) SKI_FN(normals)(g + 512 * c, 512 * (i0 + i + c), rows, 16, &rs);
+                for (c = 0; c < nc; c++) SKI_FN(normals)(g + 512 * c, 512 * (i0 + i + c), rows, &rs);
                 for (v = 0; v < nb; v++) {
                     float *o = acc + v * acc_stride + 512 * s;
                     if (nc == 4) {
@@ -6072,7 +6683,7 @@ static void SKI_FN(dense_t)(const sketch_diag dist, const ski_rng *r, uint64_t i
             rs.c3 = (uint32_t)s;
             if (dist == SKETCH_RADEMACHER) SKI_FN(words)(w, &rs, (i0 + i) / 4);
             for (c = 0; c < nc; c++) {
-                if (dist != SKETCH_RADEMACHER) SKI_FN(normals)(g, 512 * (i0 + i + c), rows, 16, &rs);
+                if (dist != SKETCH_RADEMACHER) SKI_FN(normals)(g, 512 * (i0 + i + c), rows, &rs);
                 for (l = 0; l < 16; l += SKI_VW) {
                     ski_v v = SKI_V_LOAD(a[c] + l);
                     if (dist == SKETCH_RADEMACHER) {
@@ -6331,6 +6942,7 @@ static void SKI_FN(gemv)(const float *v, size_t m, size_t d, const float *w, dou
     }
     for (; i < m; i++) c[i] = SKI_FN(dot)(v + i * d, w, d);
 }
+/* The first n of d columns */
 static void SKI_FN(gemv_t)(const float *v, size_t m, size_t d, size_t n, const double *c, float *w) {
     size_t i, j, l, len;
     for (j = 0; j < n; j += len) {                         /* 64 KiB of w stay in L2; runs of 16 KiB in L1 were 10% slower */
@@ -6349,8 +6961,10 @@ static void SKI_FN(gemv_t)(const float *v, size_t m, size_t d, size_t n, const d
 }
 
 static const ski_kernels SKI_FN(kernels) = {
-    SKI_ISA, SKI_FN(words), SKI_FN(signs), SKI_FN(normals), SKI_FN(normals16), SKI_FN(wht), SKI_FN(wht_top), SKI_FN(hb), SKI_FN(fold), SKI_FN(fold16), SKI_FN(fold_signs), SKI_FN(unfold), SKI_FN(unfold_signs), SKI_FN(bh_last), SKI_FN(normals_of), SKI_FN(lead8), SKI_FN(lead8_t), SKI_FN(muladd), SKI_FN(mul), SKI_FN(axpy), SKI_FN(add), SKI_FN(scale),
-    SKI_FN(load), SKI_FN(gemm), SKI_FN(thin_pack), SKI_FN(thin), SKI_FN(hartley), SKI_FN(dense), SKI_FN(dense_t), SKI_FN(sjlt), SKI_FN(sjlt_t), SKI_FN(dot), SKI_FN(gemm_nt), SKI_FN(gemv), SKI_FN(gemv_t)
+    SKI_ISA,
+#define SKI_X(result, name, arguments) SKI_FN(name),
+    SKI_KERNELS(SKI_X)
+#undef SKI_X
 };
 
 #undef SKI_VW

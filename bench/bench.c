@@ -90,7 +90,11 @@ static void add_forms(const char *op, sketch_algo algo, int log_n, int log_d, ui
     add(APPLY, op, "2 threads", algo, log_n, log_d)->threads = 2;
     add(ADJOINT, op, "adjoint, 2 threads", algo, log_n, log_d)->threads = 2;
     if (log_n <= log_top) add(APPLY, op, "batch of 8", algo, log_n, log_d)->batch = BATCH;
-    if (algo == SKETCH_AFFD || algo == SKETCH_AFJL) add(APPLY, op, "keep_random", algo, log_n, log_d)->desc.keep_random = 1;
+    if (algo == SKETCH_AFFD || algo == SKETCH_AFJL) {
+        bench_case *c = add(APPLY, op, "keep_random", algo, log_n, log_d);
+        c->desc.keep_random = 1;
+        c->desc.diag = SKETCH_GAUSSIAN;
+    }
     for (int i = first; i < ncases; i++) cases[i].desc.nnz = nnz;
 }
 

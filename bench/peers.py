@@ -467,7 +467,7 @@ def dense(b):
     np, shim, n, d = b.np, b.shim, 1 << (18 if b.quick else 22), 512
     x, y = b.array(n), b.array(d)
     shim.shim_fill(x.ctypes.data, n)
-    op = b.operator(DENSE, n, d, diag=1)
+    op = b.operator(DENSE, n, d, diag=2)
     who, notes, scale = {"sketch.h": lambda: shim.shim_apply(op, x.ctypes.data, 1, y.ctypes.data)}, {}, {}
 
     def part(name, k):

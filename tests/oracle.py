@@ -13,11 +13,11 @@ import numpy as np
 from fractions import Fraction
 
 U64 = np.uint64
-AFFD, AFJL, QK, FJL, FFD, DENSE, SJLT, SRHT = range(1, 9)
-NAME = dict(zip(range(1, 9), "AFFD AFJL QK FJL FFD DENSE SJLT SRHT".split()))
+AFFD, AFJL, QK, FJL, FFD, DENSE, SJLT, SRHT, MASK = range(1, 10)
+NAME = dict(zip(range(1, 10), "AFFD AFJL QK FJL FFD DENSE SJLT SRHT MASK".split()))
 SIGN, DIAG, PERM, HAAR, P_DENSE, HASH, POSITION, SPARSE, SHUFFLE, ROWS = range(1, 11)       # purposes
 PRE_H, PRE_F, PRE_Q = range(3)
-GAUSSIAN, RADEMACHER = range(2)
+DIAG_DEFAULT, GAUSSIAN, RADEMACHER = range(3)
 ISOMETRIC, NONE = range(2)
 WHOLE = 2**64 - 1
 
@@ -109,6 +109,12 @@ class Stream:
     def sign_range(self, p, s, i0, i1): return self._range(512, self._sign_of, p, s, i0, i1)
     def normal_range(self, p, s, i0, i1): return self._range(32, self._normal_of, p, s, i0, i1)
 
+    def octets(self, c0, c1):
+        """Octet(c, k), c0 <= c < c1, as [k, c - c0]"""
+        c = np.arange(c0, c1, dtype=U64)
+        w = np.stack(philox4x32_10(c & U64(0xffffffff), c >> U64(32), np.full(1, DIAG + 256 * self.algo, U64), np.zeros(1, U64), self.k0, self.k1))
+        return NORMALS[np.concatenate([w & U64(65535), w >> U64(16)]).astype(np.int64)].astype(np.float64)
+
     def permutation(self, p, s, m0, B, w=None):
         a = list(range(B))
         w = self.words_range(p, s, m0, m0 + B).tolist() if w is None else w     # W(p, s, m0 + j), j < B
@@ -132,10 +138,9 @@ def next_pow2(n): return 1 << (n - 1).bit_length()
 def log2i(L): return L.bit_length() - 1
 
 def block_length(n, d, block, algo=0, precond=0):
-    if block == WHOLE: return next_pow2(n)
-    if block: return min(block, next_pow2(n))
-    L = min(2**12 if precond else 2**17 if algo == AFJL else 2**15, next_pow2(n))
-    return L if algo == FJL else max(L, next_pow2(d))
+    least = 1 if algo == FJL else d
+    if not block: block = max(2**12 if precond else 2**17 if algo == AFJL else 2**15, next_pow2(least))
+    return min(block, next_pow2(max(n, least)))
 
 def kron_factors(L):
     """sizes of the factors of P and of C, leading first: 1024s, the leading one takes the rest"""
@@ -148,10 +153,11 @@ def haar_factors(L):
     K = -(-k // 8)
     return [2 ** ((k + j) // K) for j in range(K)] or [1]
 
-def chunks(N):
+def chunks(N, L, d):
     """first blocks of the chunks of the summation tree, and N at the end"""
     c = 1
-    while c < 64 and N // (2 * c) >= 8: c *= 2
+    least = max(4, -(-32 * d // L))
+    while c < 2**16 and N // (2 * c) >= least: c *= 2
     return [j * N // c for j in range(c + 1)]
 
 def fnv1a(data):
@@ -192,6 +198,7 @@ class Sketch:
     window = (offset, count), offset a multiple of L: only the columns offset .. offset + count - 1 of S (not for QK)."""
     def __init__(self, algo, n, d, seed, precond=0, diag=0, block=0, nnz=0, scale=0, factor_in=None, factor_out=None, window=None):
         if block == "whole": block = WHOLE
+        diag = diag or {AFFD: GAUSSIAN, DENSE: GAUSSIAN, AFJL: RADEMACHER}.get(algo, DIAG_DEFAULT)
         self.algo, self.n, self.d, self.seed, self.precond, self.diag, self.scale_mode = algo, n, d, seed, precond, diag, scale
         self.rng = R = Stream(algo, seed)
         self.nnz = 0
@@ -217,15 +224,21 @@ class Sketch:
             self.Q = [R.haar(f, r, b) for f, (r, b) in enumerate(zip(self.r, self.b))]
         self.scale = {AFFD: lambda: math.sqrt(L / d), AFJL: lambda: math.sqrt(L / d), SRHT: lambda: math.sqrt(L / d),
                       FJL: lambda: math.sqrt(L / (self.nnz * d)), FFD: lambda: math.sqrt(L / d), DENSE: lambda: d ** -0.5,
-                      SJLT: lambda: self.nnz ** -0.5, QK: lambda: math.sqrt(self.n_padded / d)}[algo]()
+                      SJLT: lambda: self.nnz ** -0.5, MASK: lambda: math.sqrt(n / d), QK: lambda: math.sqrt(self.n_padded / d)}[algo]()
         self.factor = 1.0 if scale == NONE else self.scale
-        text = (f"sketch.h stream=2 algo={algo} n={n} d={d} seed={seed} precond={precond} diag={diag} "
-                f"block={L} nnz={self.nnz} scale={scale}")
+        text = (f"sketch.h stream=3 algo={algo} n={n} d={d} seed={seed} precond={precond} diag={diag} "
+                f"block={0 if algo == FFD else L} nnz={self.nnz} scale={scale}")
         self.text, self.fingerprint = text, fnv1a(text.encode("ascii"))
 
         if algo in (AFFD, AFJL):
             self.B = None if precond == PRE_Q else R.sign_range(SIGN, 0, i0, i1).reshape(N, L)
-            self.G = (R.sign_range if diag == RADEMACHER else R.normal_range)(DIAG, 0, i0, i1).reshape(N, L)
+            if diag == RADEMACHER: self.G = R.sign_range(DIAG, 0, i0, i1).reshape(N, L)
+            elif algo == AFFD:                                                    # entry j of block b: Octet(b m + j mod m, j div m)
+                m = max(1, L // 8)
+                self.G = R.octets(self.b0 * m, (self.b0 + N) * m).reshape(8, N, m).transpose(1, 0, 2).reshape(N, -1)[:, :L]
+            else:                                                                 # row q, column c: Octet((b groups + q div 8) t + c, q mod 8)
+                t = min(L, 1024); m = max(1, L // 8192) * t
+                self.G = R.octets(self.b0 * m, (self.b0 + N) * m).reshape(8, N, m // t, t).transpose(1, 2, 0, 3).reshape(N, -1)[:, :L]
             sizes = kron_factors(L)
             perms = [R.permutation(PERM, len(sizes) - 1 - a, 0, B) for a, B in enumerate(sizes)]    # f = 0: the trailing one
             self.pi = np.zeros(1, np.int64)
@@ -242,6 +255,11 @@ class Sketch:
                 w = R.words_range(SHUFFLE, 0, i0, i1).reshape(N, L).tolist()
                 self.shuffle = np.stack([R.permutation(SHUFFLE, 0, i0 + b * L, L, w[b]) for b in range(N)])
             if algo == SRHT: self.rows = np.stack([self._srht_rows(b) for b in range(N)])
+        elif algo == MASK:
+            lo = [r * n // d for r in range(d + 1)]
+            w = R.words_range(ROWS, 0, 0, d).tolist()
+            self.mask = [(r, lo[r] + (w[r] * (lo[r + 1] - lo[r]) >> 32), math.sqrt((lo[r + 1] - lo[r]) * d / n)) for r in range(d) if lo[r + 1] > lo[r]]
+            self.mask = [(r, i - self.first, v) for r, i, v in self.mask if self.first <= i < self.first + self.n]
         elif algo == SJLT:
             i, self.hash_rows, self.hash_vals = U64(self.first) + np.arange(self.n, dtype=U64), [], []
             for k in range(self.nnz):
@@ -313,6 +331,9 @@ class Sketch:
             y = sum(x[:, i0:i1] @ E for i0, i1, E in self._dense())
         elif algo == SJLT:
             y = np.stack([sum(np.bincount(r, v * xt, d) for r, v in zip(self.hash_rows, self.hash_vals)) for xt in x])
+        elif algo == MASK:
+            y = np.zeros((len(x), d))
+            for r, i, v in self.mask: y[:, r] = v * x[:, i]
         elif algo == QK:
             y = kron_apply(self.Q, x)[:, :d]
         return (y * self.factor).reshape(*lead, d)
@@ -349,6 +370,9 @@ class Sketch:
             x = np.concatenate([y @ E.T for _, _, E in self._dense()], axis=1)
         elif algo == SJLT:
             x = sum(v * y[:, r] for r, v in zip(self.hash_rows, self.hash_vals))
+        elif algo == MASK:
+            x = np.zeros((len(y), self.n))
+            for r, i, v in self.mask: x[:, i] = v * y[:, r]
         elif algo == QK:
             x = kron_apply([q.T for q in self.Q], np.pad(y, ((0, 0), (0, math.prod(self.r) - d))))
         return (x.reshape(len(y), -1)[:, :self.n] * self.factor).reshape(*lead, self.n)
@@ -365,6 +389,16 @@ class Sketch:
             w = W(p, s, 16 * (i // 32) + i % 16)
             h = w & 65535 if i // 16 % 2 == 0 else w >> 16
             return float(-normal_exactly(h & 32767) if h & 32768 else normal_exactly(h))
+        def octet(c, k):
+            w = int(philox4x32_10(c % 2**32, c >> 32, DIAG + 256 * algo, 0, self.seed % 2**32, self.seed >> 32)[k % 4])
+            h = w & 65535 if k < 4 else w >> 16
+            return float(-normal_exactly(h & 32767) if h & 32768 else normal_exactly(h))
+        def gaussian(b, j):                                                     # entry j of G_b
+            if algo == AFFD:
+                m = max(1, L // 8)
+                return octet(b * m + j % m, j // m)
+            t = min(L, 1024)
+            return octet((b * max(1, L // 8192) + j // t // 8) * t + j % t, j // t % 8)
         def below(w, k): return w * k >> 32
         def perm(p, s, m0, B):
             a = list(range(B))
@@ -391,6 +425,11 @@ class Sketch:
         elif algo == DENSE:
             entry = sign if self.diag == RADEMACHER else normal
             S = np.array([[entry(P_DENSE, r // 512, 512 * i + r % 512) for i in range(n)] for r in range(d)], float)
+        elif algo == MASK:
+            S = np.zeros((d, n))
+            for r in range(d):
+                lo, hi = r * n // d, (r + 1) * n // d
+                if hi > lo: S[r, lo + below(W(ROWS, 0, r), hi - lo)] = math.sqrt((hi - lo) * d / n)
         elif algo == SJLT:
             S, s = np.zeros((d, n)), self.nnz
             for i, k in itertools.product(range(n), range(s)):
@@ -415,7 +454,7 @@ class Sketch:
             for b in range(N):
                 B = diag(lambda i: sign(SIGN, 0, i), b)
                 if algo in (AFFD, AFJL):
-                    G = diag((lambda i: sign(DIAG, 0, i)) if self.diag == RADEMACHER else (lambda i: normal(DIAG, 0, i)), b)
+                    G = diag(lambda i: sign(DIAG, 0, i), b) if self.diag == RADEMACHER else np.diag([gaussian(b, j) for j in range(L)])
                     T1b = T1 if pre == PRE_Q else T1 @ B
                     Sb = T2 @ P @ G @ T1b if algo == AFFD else Pt @ G @ Pt.T @ P @ T1b
                 elif algo == SRHT:
@@ -527,11 +566,11 @@ def g_stream():
 
 def g_text():
     bad = bad_if([(fnv1a(b"") != 0xcbf29ce484222325 or fnv1a(b"a") != 0xaf63dc4c8601ec8c or fnv1a(b"foobar") != 0x85944171f73967e8, "FNV-1a"),
-                  (Sketch(AFFD, 1000000, 1024, 42).text != "sketch.h stream=2 algo=1 n=1000000 d=1024 seed=42 precond=0 diag=0 block=32768 nnz=0 scale=0", "text"),
+                  (Sketch(AFFD, 1000000, 1024, 42).text != "sketch.h stream=3 algo=1 n=1000000 d=1024 seed=42 precond=0 diag=1 block=32768 nnz=0 scale=0", "text"),
                   (kron_factors(2**15) != [32, 1024] or kron_factors(2**20) != [1024, 1024] or kron_factors(1) != [1] or kron_factors(2**27) != [128, 1024, 1024], "kron"),
                   (haar_factors(2**12) != [64] * 2 or haar_factors(2**15) != [128, 256] or haar_factors(2**17) != [32, 64, 64] or haar_factors(2) != [2], "haar factors"),
-                  (chunks(1) != [0, 1] or len(chunks(16)) != 3 or len(chunks(10**6)) != 65 or len(chunks(15)) != 2, "chunks"),
-                  ((block_length(10**6, 1024, 0), block_length(100, 100, 0), block_length(10**6, 40000, 0), block_length(100, 1, 4096), block_length(10**6, 1024, 0, AFJL)) != (32768, 128, 65536, 128, 131072), "L")])
+                  (chunks(1, 8, 1) != [0, 1] or len(chunks(16, 2**15, 100)) != 5 or len(chunks(10**6, 2**15, 100)) != 2**16 + 1 or len(chunks(7, 2**15, 1)) != 2 or len(chunks(4096, 2**15, 2**15)) != 129, "chunks"),
+                  ((block_length(10**6, 1024, 0), block_length(100, 100, 0), block_length(10**6, 40000, 0), block_length(100, 1, 4096), block_length(10**6, 1024, 0, AFJL), block_length(3, 100, 0), block_length(3, 100, 0, FJL)) != (32768, 128, 65536, 128, 131072, 128, 4), "L")])
     return bad, "FNV-1a, fingerprint's text, factors, chunks"
 
 def g_wht():
@@ -544,11 +583,13 @@ def g_wht():
     return bad, "against scipy.linalg.hadamard, n = 2^0..2^12"
 
 def small_configs():
-    for algo, pre, diag in itertools.product((AFFD, AFJL), range(3), range(2)):
-        for n, d, block in ((1, 1, 0), (7, 3, 0), (50, 13, 16), (77, 16, 16), (100, 128, 0), (150, 100, WHOLE)): yield algo, n, d, dict(precond=pre, diag=diag, block=block)
+    for algo, pre, diag in itertools.product((AFFD, AFJL), range(3), (GAUSSIAN, RADEMACHER)):
+        for n, d, block in ((1, 1, 0), (7, 3, 0), (50, 13, 16), (77, 16, 16), (100, 128, 0), (150, 100, WHOLE), (2, 10, 0), (3, 40, 64)): yield algo, n, d, dict(precond=pre, diag=diag, block=block)
     yield AFFD, 1500, 5, dict(block=WHOLE)                                       # two Kronecker factors
     yield AFJL, 1500, 5, dict(precond=PRE_F, block=WHOLE)
-    for n, d, block in ((1, 1, 0), (7, 3, 0), (50, 13, 16), (150, 100, WHOLE)):
+    yield AFJL, 50, 13, dict(block=16)
+    for n, d in ((1, 1), (7, 3), (50, 13), (3, 100), (64, 64)): yield MASK, n, d, {}
+    for n, d, block in ((1, 1, 0), (7, 3, 0), (50, 13, 16), (150, 100, WHOLE), (3, 20, 0)):
         yield SRHT, n, d, dict(block=block)
         yield FJL, n, d, dict(block=block, nnz=3 if d == 13 else 0)
     for n, d in ((1, 1), (7, 3), (50, 13), (3, 100)):
@@ -576,8 +617,8 @@ def g_isometry():
     bad, worst, draws = [], 0, 150
     x = np.random.default_rng(5).standard_normal(40)
     x[3] *= 10
-    for algo, n, d, opt in [(a, 40, 8, dict(precond=p, diag=g, block=b)) for a in (AFFD, AFJL) for p in range(3) for g in range(2) for b in (16, 64)] + \
-            [(SRHT, 40, 8, dict(block=16)), (FJL, 40, 8, dict(block=16)), (FFD, 40, 7, {}), (DENSE, 40, 8, {}), (SJLT, 40, 20, {}), (QK, 40, 7, dict(factor_in=[8, 8], factor_out=[4, 2]))]:
+    for algo, n, d, opt in [(a, 40, 8, dict(precond=p, diag=g, block=b)) for a in (AFFD, AFJL) for p in range(3) for g in (GAUSSIAN, RADEMACHER) for b in (16, 64)] + \
+            [(SRHT, 40, 8, dict(block=16)), (FJL, 40, 8, dict(block=16)), (FFD, 40, 7, {}), (DENSE, 40, 8, {}), (SJLT, 40, 20, {}), (MASK, 40, 9, {}), (QK, 40, 7, dict(factor_in=[8, 8], factor_out=[4, 2]))]:
         q = np.array([(Sketch(algo, n, d, s, **opt).apply(x) ** 2).sum() for s in range(draws)]) / (x @ x)
         z = (q.mean() - 1) / (q.std() / math.sqrt(draws) + 1e-9)
         worst = max(worst, abs(z))
@@ -655,15 +696,15 @@ def cases(algo, pre):
     """(n, d, options): every n with d = 1, odd d, d = n; explicit blocks, whole form; both diagonals; both scales in turn"""
     k = 0
     for n in NS:
-        ds = sorted({1, min(n, 77), min(n, 1000)})
+        ds = sorted({1, min(n, 77), min(n, 1000)} | ({3 * n + 1} if n in (1, 7, 100) and algo != SJLT else set()))
         if algo == DENSE: ds = [d for d in ds if n * d < 3e6] + ([600, 33] if n in (7, 1000) else [])
         if algo == SJLT and n == 7: ds.append(100)
         for d in ds:
             blocks = (0, WHOLE, 64, 256, 2048) if algo in (AFFD, AFJL, FJL, SRHT) else (0,)
             for block in blocks:
-                if block not in (0, WHOLE) and (block < d or block >= n or n > 40000 and algo == FJL): continue
+                if block not in (0, WHOLE) and (block < d or block >= max(n, d) or n > 40000 and algo == FJL): continue
                 if algo == FJL and n * d > 4e7 and block != 0: continue
-                for diag in ((0, 1) if algo in (AFFD, AFJL, DENSE) else (0,)):
+                for diag in ((GAUSSIAN, RADEMACHER, DIAG_DEFAULT)[:3 if d == 1 else 2] if algo in (AFFD, AFJL, DENSE) else (0,)):
                     for nnz in {SJLT: [0] + [v for v in (1, 3) if v <= d], FJL: (0, 5)}.get(algo, (0,)):
                         if nnz == 0 and algo == FJL and block == 64 and n > 5000: continue
                         k += 1
@@ -698,8 +739,8 @@ def g_compare(lib, algo, pre):
                 L, N = (o.L, o.N) if o.L else (c.block, c.nblocks)
                 wrong = [(a, g, w) for a, g, w in (("fingerprint", hex(c.fingerprint), hex(o.fingerprint)), ("n", c.n_, n), ("d", c.d_, d), ("n_padded", c.n_padded, o.n_padded),
                          ("block", c.block, L), ("nblocks", c.nblocks, N), ("granule", c.granule, L), ("nnz", c.nnz, o.nnz)) if g != w]
-                if o.L or algo == QK: wrong += [("nchunks", c.nchunks, len(chunks(N)) - 1)] if c.nchunks != len(chunks(N)) - 1 else []
-                if algo == QK and (c.nblocks != c.factor_in[0] or c.block != math.prod(c.factor_in[1:])): wrong.append(("QK's blocks", (c.nblocks, c.block), c.factor_in))
+                wrong += [("nchunks", c.nchunks, len(chunks(N, L, d)) - 1)] if c.nchunks != len(chunks(N, L, d)) - 1 else []
+                if algo == QK and (c.nblocks != -(-n // c.block) or c.block != math.prod(c.factor_in[1:])): wrong.append(("QK's blocks", (c.nblocks, c.block), c.factor_in))
                 if algo in (AFFD, AFJL):
                     f = haar_factors(L) if pre == PRE_Q else kron_factors(L)
                     if c.factor_in != f: wrong.append(("factors", c.factor_in, f))
@@ -734,7 +775,7 @@ def g_large(lib):
             x, y = rng.standard_normal(n).astype(np.float32), rng.standard_normal(d).astype(np.float32)
             e = max(error(c.apply(x), o.apply(x), np.linalg.norm(x) / math.sqrt(d)), error(c.apply_t(y), o.apply_t(y), np.linalg.norm(y) / math.sqrt(d))) / tolerance(algo, n)
             worst, count = max(worst, e), count + 1
-            if not e < 1 or c.fingerprint != o.fingerprint or c.nchunks != len(chunks(o.N)) - 1: bad.append(f"{o.text}: {e:.2g} of the tolerance, nchunks {c.nchunks}")
+            if not e < 1 or c.fingerprint != o.fingerprint or c.nchunks != len(chunks(o.N, o.L, d)) - 1: bad.append(f"{o.text}: {e:.2g} of the tolerance, nchunks {c.nchunks}")
     return bad, f"{count} operators, worst {worst:.2f} of the tolerance"
 
 def g_far(lib):
@@ -742,7 +783,7 @@ def g_far(lib):
     bad, worst, count = [], 0.0, 0
     rng = np.random.default_rng(78)
     n = 2**40 + 12345
-    for algo, pre, diag in [(a, p, g) for a in (AFFD, AFJL) for p in range(3) for g in range(2)] + [(FJL, 0, 0), (FFD, 0, 0), (DENSE, 0, 0), (DENSE, 0, 1), (SJLT, 0, 0), (SRHT, 0, 0)]:
+    for algo, pre, diag in [(a, p, g) for a in (AFFD, AFJL) for p in range(3) for g in (GAUSSIAN, RADEMACHER)] + [(FJL, 0, 0), (FFD, 0, 0), (DENSE, 0, GAUSSIAN), (DENSE, 0, RADEMACHER), (SJLT, 0, 0), (SRHT, 0, 0), (MASK, 0, 0)]:
         d = 100 if algo in (FJL, DENSE) else 1000
         c = CSketch(lib, algo, n, d, 2**64 - 5, precond=pre, diag=diag)
         for offset, k in ((2**40, 12345), (5 * 2**32, 2000)):
@@ -771,8 +812,8 @@ def g_c_wht(lib):
 def g_sizes(lib):
     """which sizes are accepted, by the words of the manual (section THE OPERATORS, sketch_desc.block, sketch_create's E_SIZE)"""
     bad = []
-    table = [(a, 7, 8, 0, a != QK) for a in range(1, 9)] + [(a, 7, 9, 0, False) for a in (AFFD, AFJL, SRHT, QK, FFD)] + [(QK, 7, 7, 0, True)] + \
-            [(a, 7, 9, 0, True) for a in (FJL, DENSE, SJLT)] + [(a, 1000, 77, 64, False) for a in (AFFD, AFJL, SRHT)] + [(FJL, 1000, 77, 64, True)]
+    table = [(a, 7, d, 0, True) for a in range(1, 10) for d in (7, 8, 9, 100)] + [(a, 1000, 77, 64, False) for a in (AFFD, AFJL, SRHT)] + \
+            [(FJL, 1000, 77, 64, True)] + [(a, 7, 77, 64, False) for a in (AFFD, AFJL, SRHT)] + [(a, 7, 77, 128, True) for a in (AFFD, AFJL, SRHT)]
     for algo, n, d, block, ok in table:
         label = f"{NAME[algo]} n={n} d={d} block={block}"
         try:
@@ -802,9 +843,9 @@ def g_spread(lib):
     X[4] = 1 / np.arange(1, n + 1)
     X[5] = np.outer(rng.standard_normal(256), rng.standard_normal(256)).reshape(-1)
     norm = (X.astype(np.float64) ** 2).sum(1)
-    ops = (("AFFD", AFFD, dict(block=WHOLE)), ("AFFD 2^12", AFFD, dict(block=4096)), ("AFFD +-1", AFFD, dict(block=WHOLE, diag=1)), ("AFJL", AFJL, dict(block=WHOLE)),
+    ops = (("AFFD", AFFD, dict(block=WHOLE)), ("AFFD 2^12", AFFD, dict(block=4096)), ("AFFD +-1", AFFD, dict(block=WHOLE, diag=RADEMACHER)), ("AFJL", AFJL, dict(block=WHOLE, diag=GAUSSIAN)),
            ("FFD", FFD, {}), ("SJLT", SJLT, {}), ("SRHT", SRHT, dict(block=WHOLE)), ("dense", DENSE, {}), ("QK", QK, {}), ("FJL", FJL, dict(block=WHOLE)),
-           ("AFFD F", AFFD, dict(precond=1)), ("AFFD Q", AFFD, dict(precond=2)))
+           ("AFJL +-1", AFJL, dict(block=WHOLE)), ("AFFD F", AFFD, dict(precond=1)), ("AFFD Q", AFFD, dict(precond=2)))
     bad, rows = [], []
     for k, (name, algo, opt) in enumerate(ops):
         m = 40 if algo in (DENSE, FJL) else draws
@@ -817,7 +858,7 @@ def g_spread(lib):
             if k < len(table):
                 lo, hi = (table[k] - .005) / 1.7, (table[k] + .005) * (2 if table[k] > 1.5 else 1.7)
                 if not (lo <= sd[t] <= hi if table[k] else sd[t] < 1e-5): bad.append(f"{name}, {xname}: spread {sd[t]:.3f}, SPEC has {table[k]}")
-            elif not sd[t] < (1.5 if algo == QK else .8 if name == "AFFD Q" else .15): bad.append(f"{name}, {xname}: spread {sd[t]:.3f}")
+            elif not sd[t] < (1.5 if algo == QK else .8 if name == "AFFD Q" else 1.7 if name == "AFJL +-1" and "e_i" in xname else .15): bad.append(f"{name}, {xname}: spread {sd[t]:.3f}")
     return bad, "spreads: " + "; ".join(rows)
 
 def g_normals(lib, columns, d=2**21):
@@ -895,7 +936,7 @@ def main(argv):
         lib = CLib(args[0])
         print("     " + args[0] + ": " + ", ".join(map(lib.isa_name, lib.isas)))
         g.run("C Walsh-Hadamard", g_c_wht, lib)
-        for algo in range(1, 9):
+        for algo in range(1, 10):
             for pre in range(3 if algo in (AFFD, AFJL) else 1):
                 g.run(f"C {NAME[algo]}" + (f" precond {'HFQ'[pre]}" if algo in (AFFD, AFJL) else ""), g_compare, lib, algo, pre)
         g.run("C large", g_large, lib)

@@ -15,40 +15,135 @@ static void descs_group(void) {
     enum { ARG = SKETCH_E_ARG, SIZE = SKETCH_E_SIZE, OK = SKETCH_OK };
     const uint64_t big = UINT64_MAX, whole = SKETCH_BLOCK_WHOLE;
     static void *(*const alloc_fn)(void *, size_t, size_t) = (void *(*)(void *, size_t, size_t))16;
-    /* algo n d | precond diag block nnz keep check scale isa width | status */
-    const struct { int algo; uint64_t n, d; int pre, diag; uint64_t block; uint32_t nnz, keep, check; int scale, isa; uint32_t width; int want; int measure_only; } row[] = {
-        { 0, 100, 8, 0,0,0,0,0,0,0,0,0, ARG, 0 }, { 9, 100, 8, 0,0,0,0,0,0,0,0,0, ARG, 0 }, { -1, 100, 8, 0,0,0,0,0,0,0,0,0, ARG, 0 }, { 1000, 100, 8, 0,0,0,0,0,0,0,0,0, ARG, 0 },
-        { SKETCH_AFFD, 0, 8, 0,0,0,0,0,0,0,0,0, ARG, 0 }, { SKETCH_AFFD, 100, 0, 0,0,0,0,0,0,0,0,0, ARG, 0 }, { SKETCH_QK, 0, 0, 0,0,0,0,0,0,0,0,0, ARG, 0 },
+    const struct {
+        int algo;
+        uint64_t n, d;
+        int want;                  /* the status */
+        int pre, diag;
+        uint64_t block;
+        uint32_t nnz, keep, check;
+        int scale, isa;
+        uint32_t width;
+        int measure_only;
+        uint64_t seed;
+    } row[] = {
+#define ROW(...) ROW_OF(__VA_ARGS__, .seed = 1)
+#define ROW_OF(a, nn, dd, status, ...) { .algo = a, .n = nn, .d = dd, .want = status, __VA_ARGS__ }
+        ROW(0, 100, 8, ARG),
+        ROW(SKETCH_MASK + 1, 100, 8, ARG),
+        ROW(-1, 100, 8, ARG),
+        ROW(1000, 100, 8, ARG),
+        ROW(SKETCH_AFFD, 0, 8, ARG),
+        ROW(SKETCH_AFFD, 100, 0, ARG),
+        ROW(SKETCH_QK, 0, 0, ARG),
         /* enums */
-        { SKETCH_AFFD, 100, 8, 3,0,0,0,0,0,0,0,0, ARG, 0 }, { SKETCH_AFFD, 100, 8, -1,0,0,0,0,0,0,0,0, ARG, 0 }, { SKETCH_AFFD, 100, 8, 0,2,0,0,0,0,0,0,0, ARG, 0 }, { SKETCH_AFFD, 100, 8, 0,-1,0,0,0,0,0,0,0, ARG, 0 },
-        { SKETCH_AFFD, 100, 8, 0,0,0,0,0,0,2,0,0, ARG, 0 }, { SKETCH_AFFD, 100, 8, 0,0,0,0,0,0,-1,0,0, ARG, 0 }, { SKETCH_AFFD, 100, 8, 0,0,0,0,0,0,0,5,0, ARG, 0 }, { SKETCH_AFFD, 100, 8, 0,0,0,0,0,0,0,-1,0, ARG, 0 },
-        { SKETCH_AFFD, 100, 8, 0,0,0,0,2,0,0,0,0, ARG, 0 }, { SKETCH_AFFD, 100, 8, 0,0,0,0,0,2,0,0,0, ARG, 0 },
-        /* options that an algorithm does not have: precond and keep_random are for AFFD and AFJL, diag also for dense, block not for QK, FFD, dense, SJLT, nnz for SJLT and FJL */
-        { SKETCH_QK, 100, 8, 1,0,0,0,0,0,0,0,0, ARG, 0 }, { SKETCH_FJL, 100, 8, 1,0,0,0,0,0,0,0,0, ARG, 0 }, { SKETCH_FFD, 100, 8, 2,0,0,0,0,0,0,0,0, ARG, 0 }, { SKETCH_DENSE, 100, 8, 1,0,0,0,0,0,0,0,0, ARG, 0 },
-        { SKETCH_SJLT, 100, 8, 1,0,0,0,0,0,0,0,0, ARG, 0 }, { SKETCH_SRHT, 100, 8, 2,0,0,0,0,0,0,0,0, ARG, 0 }, { SKETCH_QK, 100, 8, 0,1,0,0,0,0,0,0,0, ARG, 0 }, { SKETCH_FJL, 100, 8, 0,1,0,0,0,0,0,0,0, ARG, 0 },
-        { SKETCH_FFD, 100, 8, 0,1,0,0,0,0,0,0,0, ARG, 0 }, { SKETCH_SJLT, 100, 8, 0,1,0,0,0,0,0,0,0, ARG, 0 }, { SKETCH_SRHT, 100, 8, 0,1,0,0,0,0,0,0,0, ARG, 0 }, { SKETCH_DENSE, 100, 8, 0,1,0,0,0,0,0,0,0, OK, 0 },
-        { SKETCH_QK, 100, 8, 0,0,64,0,0,0,0,0,0, ARG, 0 }, { SKETCH_FFD, 100, 8, 0,0,64,0,0,0,0,0,0, ARG, 0 }, { SKETCH_DENSE, 100, 8, 0,0,64,0,0,0,0,0,0, ARG, 0 }, { SKETCH_SJLT, 100, 8, 0,0,64,0,0,0,0,0,0, ARG, 0 },
-        { SKETCH_AFFD, 100, 8, 0,0,0,3,0,0,0,0,0, ARG, 0 }, { SKETCH_AFJL, 100, 8, 0,0,0,3,0,0,0,0,0, ARG, 0 }, { SKETCH_QK, 100, 8, 0,0,0,3,0,0,0,0,0, ARG, 0 }, { SKETCH_FFD, 100, 8, 0,0,0,3,0,0,0,0,0, ARG, 0 },
-        { SKETCH_DENSE, 100, 8, 0,0,0,3,0,0,0,0,0, ARG, 0 }, { SKETCH_SRHT, 100, 8, 0,0,0,3,0,0,0,0,0, ARG, 0 }, { SKETCH_SJLT, 100, 8, 0,0,0,9,0,0,0,0,0, ARG, 0 }, { SKETCH_SJLT, 100, 8, 0,0,0,8,0,0,0,0,0, OK, 0 },
-        { SKETCH_QK, 100, 8, 0,0,0,0,1,0,0,0,0, ARG, 0 }, { SKETCH_FJL, 100, 8, 0,0,0,0,1,0,0,0,0, ARG, 0 }, { SKETCH_FFD, 100, 8, 0,0,0,0,1,0,0,0,0, ARG, 0 }, { SKETCH_DENSE, 100, 8, 0,0,0,0,1,0,0,0,0, ARG, 0 },
-        { SKETCH_SJLT, 100, 8, 0,0,0,0,1,0,0,0,0, ARG, 0 }, { SKETCH_SRHT, 100, 8, 0,0,0,0,1,0,0,0,0, ARG, 0 },
+        ROW(SKETCH_AFFD, 100, 8, ARG, .pre = 3),
+        ROW(SKETCH_AFFD, 100, 8, ARG, .pre = -1),
+        ROW(SKETCH_AFFD, 100, 8, ARG, .diag = 3),
+        ROW(SKETCH_AFFD, 100, 8, ARG, .diag = -1),
+        ROW(SKETCH_AFFD, 100, 8, ARG, .scale = 2),
+        ROW(SKETCH_AFFD, 100, 8, ARG, .scale = -1),
+        ROW(SKETCH_AFFD, 100, 8, ARG, .isa = 5),
+        ROW(SKETCH_AFFD, 100, 8, ARG, .isa = -1),
+        ROW(SKETCH_AFFD, 100, 8, ARG, .keep = 2),
+        ROW(SKETCH_AFFD, 100, 8, ARG, .check = 2),
+        /* options that an algorithm does not have: precond and keep_random are for AFFD and AFJL, diag also for dense, block not for QK, FFD, dense, SJLT, MASK, nnz for SJLT and FJL */
+        ROW(SKETCH_QK, 100, 8, ARG, .pre = 1),
+        ROW(SKETCH_FJL, 100, 8, ARG, .pre = 1),
+        ROW(SKETCH_FFD, 100, 8, ARG, .pre = 2),
+        ROW(SKETCH_DENSE, 100, 8, ARG, .pre = 1),
+        ROW(SKETCH_SJLT, 100, 8, ARG, .pre = 1),
+        ROW(SKETCH_SRHT, 100, 8, ARG, .pre = 2),
+        ROW(SKETCH_QK, 100, 8, ARG, .diag = 1),
+        ROW(SKETCH_FJL, 100, 8, ARG, .diag = 1),
+        ROW(SKETCH_FFD, 100, 8, ARG, .diag = 1),
+        ROW(SKETCH_SJLT, 100, 8, ARG, .diag = 1),
+        ROW(SKETCH_SRHT, 100, 8, ARG, .diag = 1),
+        ROW(SKETCH_DENSE, 100, 8, OK, .diag = 1),
+        ROW(SKETCH_QK, 100, 8, ARG, .block = 64),
+        ROW(SKETCH_FFD, 100, 8, ARG, .block = 64),
+        ROW(SKETCH_DENSE, 100, 8, ARG, .block = 64),
+        ROW(SKETCH_SJLT, 100, 8, ARG, .block = 64),
+        ROW(SKETCH_AFFD, 100, 8, ARG, .nnz = 3),
+        ROW(SKETCH_AFJL, 100, 8, ARG, .nnz = 3),
+        ROW(SKETCH_QK, 100, 8, ARG, .nnz = 3),
+        ROW(SKETCH_FFD, 100, 8, ARG, .nnz = 3),
+        ROW(SKETCH_DENSE, 100, 8, ARG, .nnz = 3),
+        ROW(SKETCH_SRHT, 100, 8, ARG, .nnz = 3),
+        ROW(SKETCH_SJLT, 100, 8, ARG, .nnz = 9),
+        ROW(SKETCH_SJLT, 100, 8, OK, .nnz = 8),
+        ROW(SKETCH_QK, 100, 8, ARG, .keep = 1),
+        ROW(SKETCH_FJL, 100, 8, ARG, .keep = 1),
+        ROW(SKETCH_FFD, 100, 8, ARG, .keep = 1),
+        ROW(SKETCH_DENSE, 100, 8, ARG, .keep = 1),
+        ROW(SKETCH_SJLT, 100, 8, ARG, .keep = 1),
+        ROW(SKETCH_SRHT, 100, 8, ARG, .keep = 1),
+        ROW(SKETCH_MASK, 100, 8, ARG, .keep = 1),
+        ROW(SKETCH_MASK, 100, 8, ARG, .pre = 1),
+        ROW(SKETCH_MASK, 100, 8, ARG, .diag = 1),
+        ROW(SKETCH_MASK, 100, 8, ARG, .block = 64),
+        ROW(SKETCH_MASK, 100, 8, ARG, .nnz = 3),
         /* block */
-        { SKETCH_AFFD, 1000, 8, 0,0,100,0,0,0,0,0,0, ARG, 0 }, { SKETCH_AFJL, 1000, 8, 0,0,3,0,0,0,0,0,0, ARG, 0 }, { SKETCH_FJL, 1000, 8, 0,0,96,0,0,0,0,0,0, ARG, 0 }, { SKETCH_SRHT, 1000, 8, 0,0,big - 1,0,0,0,0,0,0, ARG, 0 },
-        { SKETCH_AFFD, 1000, 80, 0,0,64,0,0,0,0,0,0, SIZE, 0 }, { SKETCH_AFJL, 1000, 65, 0,0,64,0,0,0,0,0,0, SIZE, 0 }, { SKETCH_SRHT, 1000, 1000, 0,0,512,0,0,0,0,0,0, SIZE, 0 }, { SKETCH_FJL, 1000, 80, 0,0,64,0,0,0,0,0,0, OK, 0 },
-        { SKETCH_AFFD, 1000, 64, 0,0,64,0,0,0,0,0,0, OK, 0 }, { SKETCH_AFFD, 100, 128, 0,0,(uint64_t)1 << 63,0,0,0,0,0,0, OK, 0 }, { SKETCH_AFFD, 100, 8, 0,0,whole,0,0,0,0,0,0, OK, 0 }, { SKETCH_AFFD, 100, 8, 0,0,1,0,0,0,0,0,0, SIZE, 0 }, { SKETCH_AFFD, 100, 1, 0,0,1,0,0,0,0,0,0, OK, 0 },
-        /* d past what n allows */
-        { SKETCH_AFFD, 100, 129, 0,0,0,0,0,0,0,0,0, SIZE, 0 }, { SKETCH_AFJL, 100, 129, 0,0,0,0,0,0,0,0,0, SIZE, 0 }, { SKETCH_SRHT, 100, 129, 0,0,0,0,0,0,0,0,0, SIZE, 0 }, { SKETCH_FFD, 100, 129, 0,0,0,0,0,0,0,0,0, SIZE, 0 },
-        { SKETCH_QK, 100, 101, 0,0,0,0,0,0,0,0,0, SIZE, 0 }, { SKETCH_AFFD, 100, 128, 0,0,0,0,0,0,0,0,0, OK, 0 }, { SKETCH_SRHT, 100, 128, 0,0,0,0,0,0,0,0,0, OK, 0 }, { SKETCH_FFD, 100, 128, 0,0,0,0,0,0,0,0,0, OK, 0 },
-        { SKETCH_FJL, 100, 1000, 0,0,0,0,0,0,0,0,0, OK, 0 }, { SKETCH_DENSE, 100, 1000, 0,0,0,0,0,0,0,0,0, OK, 0 }, { SKETCH_SJLT, 100, 1000, 0,0,0,0,0,0,0,0,0, OK, 0 }, { SKETCH_QK, 100, 100, 0,0,0,0,0,0,0,0,0, OK, 0 },
+        ROW(SKETCH_AFFD, 1000, 8, ARG, .block = 100),
+        ROW(SKETCH_AFJL, 1000, 8, ARG, .block = 3),
+        ROW(SKETCH_FJL, 1000, 8, ARG, .block = 96),
+        ROW(SKETCH_SRHT, 1000, 8, ARG, .block = big - 1),
+        ROW(SKETCH_AFFD, 1000, 80, SIZE, .block = 64),
+        ROW(SKETCH_AFJL, 1000, 65, SIZE, .block = 64),
+        ROW(SKETCH_SRHT, 1000, 1000, SIZE, .block = 512),
+        ROW(SKETCH_FJL, 1000, 80, OK, .block = 64),
+        ROW(SKETCH_AFFD, 1000, 64, OK, .block = 64),
+        ROW(SKETCH_AFFD, 100, 128, OK, .block = (uint64_t)1 << 63),
+        ROW(SKETCH_AFFD, 100, 8, OK, .block = whole),
+        ROW(SKETCH_AFFD, 100, 8, SIZE, .block = 1),
+        ROW(SKETCH_AFFD, 100, 1, OK, .block = 1),
+        /* d past n: every operator has it */
+        ROW(SKETCH_AFFD, 100, 129, OK),
+        ROW(SKETCH_AFJL, 100, 129, OK),
+        ROW(SKETCH_SRHT, 100, 129, OK),
+        ROW(SKETCH_FFD, 100, 129, OK),
+        ROW(SKETCH_QK, 100, 101, OK),
+        ROW(SKETCH_QK, 2, 10, OK),
+        ROW(SKETCH_MASK, 2, 10, OK),
+        ROW(SKETCH_MASK, 100, 101, OK),
+        ROW(SKETCH_AFFD, 2, 40, SIZE, .block = 32),
+        ROW(SKETCH_AFFD, 100, 128, OK),
+        ROW(SKETCH_SRHT, 100, 128, OK),
+        ROW(SKETCH_FFD, 100, 128, OK),
+        ROW(SKETCH_FJL, 100, 1000, OK),
+        ROW(SKETCH_DENSE, 100, 1000, OK),
+        ROW(SKETCH_SJLT, 100, 1000, OK),
+        ROW(SKETCH_QK, 100, 100, OK),
         /* overflow: nothing may be allocated, or tried for long */
-        { SKETCH_AFFD, big, 8, 0,0,0,0,0,0,0,0,0, SIZE, 0 }, { SKETCH_AFFD, (uint64_t)1 << 56, 8, 0,0,0,0,0,0,0,0,0, SIZE, 0 }, { SKETCH_AFFD, ((uint64_t)1 << 56) - 1, 8, 0,0,0,0,0,0,0,0,0, OK, 0 }, { SKETCH_SJLT, ((uint64_t)1 << 56) - 1, 8, 0,0,0,0,0,0,0,0,0, OK, 0 },
-        { SKETCH_DENSE, 100, big, 0,0,0,0,0,0,0,0,0, SIZE, 0 }, { SKETCH_SJLT, 100, big, 0,0,0,0,0,0,0,0,0, SIZE, 0 }, { SKETCH_SJLT, 100, ((uint64_t)1 << 31) + 1, 0,0,0,0,0,0,0,0,0, SIZE, 0 }, { SKETCH_FJL, 100, big, 0,0,0,0,0,0,0,0,0, SIZE, 0 },
-        { SKETCH_AFFD, big, big, 0,0,0,0,0,0,0,0,0, SIZE, 0 }, { SKETCH_QK, big, big, 0,0,0,0,0,0,0,0,0, SIZE, 0 }, { SKETCH_FFD, (uint64_t)1 << 50, (uint64_t)1 << 45, 0,0,0,0,0,0,0,0,0, SIZE, 0 }, { SKETCH_SRHT, (uint64_t)1 << 50, 8, 0,0,whole,0,0,0,0,0,0, SIZE, 0 },
-        { SKETCH_AFFD, (uint64_t)1 << 55, 8, 0,0,whole,0,0,0,0,0,0, SIZE, 0 }, { SKETCH_FJL, (uint64_t)1 << 50, (uint64_t)1 << 40, 0,0,0,0,0,0,0,0,0, SIZE, 0 }, { SKETCH_FJL, (uint64_t)1 << 50, (uint64_t)1 << 30, 0,0,0,UINT32_MAX,0,0,0,0,0, SIZE, 0 },
-        { SKETCH_AFFD, ((uint64_t)1 << 56) - 1, 8, 0,0,0,0,1,0,0,0,0, OK, 1 }, { SKETCH_QK, ((uint64_t)1 << 56) - 1, 64, 0,0,0,0,0,0,0,0,0, OK, 1 }, { SKETCH_DENSE, (uint64_t)1 << 55, (uint64_t)1 << 34, 0,0,0,0,0,0,0,0,0, OK, 1 }, { SKETCH_DENSE, ((uint64_t)1 << 55) + 1, 8, 0,0,0,0,0,0,0,0,0, SIZE, 0 },
+        ROW(SKETCH_AFFD, big, 8, SIZE),
+        ROW(SKETCH_AFFD, (uint64_t)1 << 56, 8, SIZE),
+        ROW(SKETCH_AFFD, ((uint64_t)1 << 56) - 1, 8, OK),
+        ROW(SKETCH_SJLT, ((uint64_t)1 << 56) - 1, 8, OK),
+        ROW(SKETCH_DENSE, 100, big, SIZE),
+        ROW(SKETCH_SJLT, 100, big, SIZE),
+        ROW(SKETCH_SJLT, 100, ((uint64_t)1 << 31) + 1, SIZE),
+        ROW(SKETCH_FJL, 100, big, SIZE),
+        ROW(SKETCH_MASK, 100, ((uint64_t)1 << 31) + 1, SIZE),
+        ROW(SKETCH_MASK, (uint64_t)1 << 40, 8, SIZE),
+        ROW(SKETCH_AFFD, big, big, SIZE),
+        ROW(SKETCH_QK, big, big, SIZE),
+        ROW(SKETCH_FFD, (uint64_t)1 << 50, (uint64_t)1 << 45, SIZE),
+        ROW(SKETCH_SRHT, (uint64_t)1 << 50, 8, SIZE, .block = whole),
+        ROW(SKETCH_AFFD, (uint64_t)1 << 55, 8, SIZE, .block = whole),
+        ROW(SKETCH_FJL, (uint64_t)1 << 50, (uint64_t)1 << 40, SIZE),
+        ROW(SKETCH_FJL, (uint64_t)1 << 50, (uint64_t)1 << 30, SIZE, .nnz = UINT32_MAX),
+        ROW(SKETCH_AFFD, ((uint64_t)1 << 56) - 1, 8, OK, .keep = 1, .measure_only = 1),
+        ROW(SKETCH_QK, ((uint64_t)1 << 56) - 1, 64, OK, .measure_only = 1),
+        ROW(SKETCH_DENSE, (uint64_t)1 << 55, (uint64_t)1 << 34, OK, .measure_only = 1),
+        ROW(SKETCH_DENSE, ((uint64_t)1 << 55) + 1, 8, SIZE),
         /* threads */
-        { SKETCH_AFFD, 100, 8, 0,0,0,0,0,0,0,0,1025, ARG, 0 }, { SKETCH_AFFD, 100, 8, 0,0,0,0,0,0,0,0,2, ARG, 0 }, { SKETCH_AFFD, 100, 8, 0,0,0,0,0,0,0,0,1, OK, 0 },
-        { SKETCH_AFFD, 100, 8, 0,0,0,0,1,1,0,0,0, OK, 0 }, { SKETCH_AFJL, 100, 8, 2,1,64,0,1,1,1,1,0, OK, 0 },
+        ROW(SKETCH_AFFD, 100, 8, ARG, .width = 1025),
+        ROW(SKETCH_AFFD, 100, 8, ARG, .width = 2),
+        ROW(SKETCH_AFFD, 100, 8, OK, .width = 1),
+        ROW(SKETCH_AFFD, 100, 8, OK, .keep = 1, .check = 1),
+        ROW(SKETCH_AFJL, 100, 8, OK, .pre = 2, .diag = 1, .block = 64, .keep = 1, .check = 1, .scale = 1, .isa = 1),
+#undef ROW
+#undef ROW_OF
     };
     size_t pb, wb;
     sketch_plan *p;
