@@ -5,7 +5,8 @@ PYTHON  ?= python3
 WARN     = -Wall -Wextra
 LIBS     = -lm -lpthread
 O        = build
-tests    = $(filter-out tests/oracle_shim.c tests/examples_check.c,$(wildcard tests/*.c))
+alone    = tests/oracle_shim.c tests/examples_check.c tests/known_answers.c
+tests    = $(filter-out $(alone),$(wildcard tests/*.c))
 
 help:
 	@echo 'make demo            trains a small network, finds what taught it what: demo-out/report.html'
@@ -28,8 +29,8 @@ PAPER ?= default
 paper: $(O)/paper
 	$(O)/paper --scale $(PAPER) $(ARGS)
 
-test: $(O)/test_main $(O)/examples_check $(O)/examples_check64
-	@sh tests/sum.sh $(O)/test_main $(O)/examples_check $(O)/examples_check64 'sh tests/compile.sh fast' 'sh tests/check.sh'
+test: $(O)/test_main $(O)/known_answers $(O)/examples_check $(O)/examples_check64
+	@sh tests/sum.sh $(O)/test_main '$(O)/known_answers tests/known_answers.txt' $(O)/examples_check $(O)/examples_check64 'sh tests/compile.sh fast' 'sh tests/check.sh'
 
 check:
 	@sh tests/check.sh
@@ -78,6 +79,10 @@ $(O)/demo: sketch.h $(wildcard examples/*.c examples/*.h)
 $(O)/paper: sketch.h $(wildcard examples/*.c examples/*.h)
 	@mkdir -p $(O)
 	$(CC) $(CFLAGS) $(WARN) -I. examples/paper.c -o $@ $(LIBS)
+
+$(O)/known_answers: tests/known_answers.c sketch.h
+	@mkdir -p $(O)
+	$(CC) $(CFLAGS) $(WARN) -I. $< -o $@ $(LIBS)
 
 $(O)/examples_check: tests/examples_check.c examples/digits.h examples/gpt.h sketch.h
 	@mkdir -p $(O)

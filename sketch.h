@@ -2570,7 +2570,7 @@ SKETCH_API sketch_status sketch_selftest(sketch_isa isa) {
 #define SKI_TRAILING  1024u        /* Kronecker factor size, paper appendix */
 #define SKI_KRON_TILE 32u          /* columns of a Kronecker tile */
 #define SKI_MAX_BATCH 8u           /* vectors that share one pass over the random numbers */
-#define SKI_CHUNK_DIMS 32u         /* coordinates that a chunk has at least for each of d: its end costs O(d log d) */
+#define SKI_CHUNK_DIMS 64u         /* coordinates that a chunk has at least for each of d: its end costs O(d log d) */
 #define SKI_MAX_LEVELS 17          /* of the summation tree: at most 2^16 chunks */
 
 typedef struct ski_slot ski_slot;
@@ -3608,18 +3608,20 @@ static void ski_afjl(const sketch_plan *p, ski_slot *s, uint64_t b, size_t nb, s
         for (v = 0; v < nb; v++) p->k->muladd(s->acc + v * p->acc_len + q * t, from + v * L, g, t);
     }
 }
+static size_t ski_afjl_row_len(const sketch_plan *p, size_t q) { return SKI_MIN(p->d - q * p->trailing, p->trailing); }
 static void ski_afjl_finish(const sketch_plan *p, ski_slot *s, const float *acc, float *y) {
-    size_t q, c, t = p->trailing;
+    size_t q, t = p->trailing;
     (void)s;
     for (q = 0; q < p->own[SKI_AFJL_ROWS]; q++)
-        for (c = 0; c < t && q * t + c < p->d; c++) y[q * t + c] = acc[q * t + p->perm[c]] * p->c;
+        p->k->gather(y + q * t, acc + q * t, p->perm, ski_afjl_row_len(p, q));
+    p->k->scale(y, y, p->c, p->d);
 }
 static void ski_afjl_begin_t(const sketch_plan *p, ski_slot *s, const float *y, float *z) {
     size_t q, c, t = p->trailing;
     (void)s;
     memset(z, 0, p->acc_len * sizeof(float));
     for (q = 0; q < p->own[SKI_AFJL_ROWS]; q++)
-        for (c = 0; c < t && q * t + c < p->d; c++) z[q * t + p->perm[c]] = y[q * t + c] * p->c;
+        for (c = 0; c < ski_afjl_row_len(p, q); c++) z[q * t + p->perm[c]] = y[q * t + c] * p->c;
 }
 static void ski_afjl_t(const sketch_plan *p, ski_slot *s, const float *z, uint64_t b, float *x, size_t count) {
     const ski_rng of_b = ski_rng_of(p, SKI_SIGN, 0);
@@ -5851,7 +5853,7 @@ static void SKI_FN(normals)(float *out, uint64_t i0, size_t n, const ski_rng *r)
    cycles), the rest 15 operations for 16 numbers. The words stay in registers: an array on the stack could share sets, in an L1 that predicts its way, with the caller's buffers. */
 /* Out[k row + c / 16 tile + c % 16] = Octet(c0 + c, k), c < n, k < rows <= 8 */
 static void SKI_FN(octets)(float *out, uint64_t c0, size_t n, size_t rows, size_t row, size_t tile, const ski_rng *r) {
-    uint32_t w[64];
+    uint32_t w[128];
     size_t c = 0, k;
     while (c < n) {
         const uint64_t at = c0 + c;
@@ -5871,17 +5873,20 @@ static void SKI_FN(octets)(float *out, uint64_t c0, size_t n, size_t rows, size_
             continue;
         }
 #endif
-        SKI_FN(words)(w, r, at / 16);
 #if SKI_NORMAL_VW > 1
-        if (first == 0 && end == 16 && c % 16 == 0) {
+        if (at % 32 == 0 && c % 16 == 0 && n - c >= 32) {
             const SKI_FN(tables) t = SKI_FN(tables_load)();
+            SKI_FN(words2)(w, r, at / 16);
             for (k = 0; k < 4 && k < rows; k++)
-                for (i = 0; i < 16; i += SKI_VW)
-                    SKI_NORMALS(SKI_V_STORE(o + k * row + i, low_); if (k + 4 < rows) SKI_V_STORE(o + (k + 4) * row + i, high_), SKI_U_LOAD(w + 16 * k + i))
-            c += 16;
+                for (i = 0; i < 32; i += SKI_VW)
+                    SKI_NORMALS(SKI_V_STORE(o + i / 16 * tile + i % 16 + k * row, low_); \
+                                if (k + 4 < rows) SKI_V_STORE(o + i / 16 * tile + i % 16 + (k + 4) * row, high_),
+                                SKI_U_LOAD(w + i / 16 * 64 + i % 16 + 16 * k))
+            c += 32;
             continue;
         }
 #endif
+        SKI_FN(words)(w, r, at / 16);
         for (i = first; i < end; i++, c++)
             for (k = 0; k < rows; k++) out[c / 16 * tile + c % 16 + k * row] = ski_normal_of(k < 4 ? w[16 * k + i] & 65535u : w[16 * (k - 4) + i] >> 16);
     }

@@ -156,7 +156,7 @@ def haar_factors(L):
 def chunks(N, L, d):
     """first blocks of the chunks of the summation tree, and N at the end"""
     c = 1
-    least = max(4, -(-32 * d // L))
+    least = max(4, -(-64 * d // L))
     while c < 2**16 and N // (2 * c) >= least: c *= 2
     return [j * N // c for j in range(c + 1)]
 
@@ -569,7 +569,7 @@ def g_text():
                   (Sketch(AFFD, 1000000, 1024, 42).text != "sketch.h stream=3 algo=1 n=1000000 d=1024 seed=42 precond=0 diag=1 block=32768 nnz=0 scale=0", "text"),
                   (kron_factors(2**15) != [32, 1024] or kron_factors(2**20) != [1024, 1024] or kron_factors(1) != [1] or kron_factors(2**27) != [128, 1024, 1024], "kron"),
                   (haar_factors(2**12) != [64] * 2 or haar_factors(2**15) != [128, 256] or haar_factors(2**17) != [32, 64, 64] or haar_factors(2) != [2], "haar factors"),
-                  (chunks(1, 8, 1) != [0, 1] or len(chunks(16, 2**15, 100)) != 5 or len(chunks(10**6, 2**15, 100)) != 2**16 + 1 or len(chunks(7, 2**15, 1)) != 2 or len(chunks(4096, 2**15, 2**15)) != 129, "chunks"),
+                  (chunks(1, 8, 1) != [0, 1] or len(chunks(16, 2**15, 100)) != 5 or len(chunks(10**6, 2**15, 100)) != 2**16 + 1 or len(chunks(7, 2**15, 1)) != 2 or len(chunks(4096, 2**15, 2**15)) != 65, "chunks"),
                   ((block_length(10**6, 1024, 0), block_length(100, 100, 0), block_length(10**6, 40000, 0), block_length(100, 1, 4096), block_length(10**6, 1024, 0, AFJL), block_length(3, 100, 0), block_length(3, 100, 0, FJL)) != (32768, 128, 65536, 128, 131072, 128, 4), "L")])
     return bad, "FNV-1a, fingerprint's text, factors, chunks"
 

@@ -498,7 +498,7 @@ static void many_blocks(const op *o, sketch_desc *q, uint64_t seed) {
     int big = o->algo == SKETCH_DENSE || o->algo == SKETCH_SJLT || o->algo == SKETCH_MASK;
     *q = desc_of(o, big ? 20 * 32768 + 17 : o->algo == SKETCH_QK ? 30000 : 64 * 150 + 17, o->algo == SKETCH_DENSE ? 5 : 50, seed);
     if (!o->block && !o->pre && o->diag == SKETCH_GAUSSIAN && o->algo == SKETCH_AFFD) q->n = 17 * 32768 + 77;                                        /* the default block's one-pass form */
-    else if (!o->block && !o->pre && o->diag == SKETCH_GAUSSIAN && o->algo == SKETCH_AFJL) { q->n = 17 * 8192 + 77; q->d = 2100; q->block = 8192; }  /* signed sums of rows, no transform of length L */
+    else if (!o->block && !o->pre && o->diag == SKETCH_GAUSSIAN && o->algo == SKETCH_AFJL) { q->n = 35 * 8192 + 77; q->d = 2100; q->block = 8192; }  /* signed sums of rows, no transform of length L */
     else if (!big && o->algo != SKETCH_QK && o->algo != SKETCH_FFD && o->block != WHOLE) q->block = o->block == 1024 ? 256 : 64;
 }
 
@@ -1194,7 +1194,7 @@ static void query_group(void) {
         if (q.block) L = q.block < cap ? q.block : cap;
         if (o->algo == SKETCH_FFD) L = pow2_at_least(q.d);
         if (o->algo != SKETCH_QK) CHECK_MSG(i.block == L && i.nblocks == (n + L - 1) / L, "%s, n = %llu: block %llu, not %llu", o->name, (unsigned long long)n, (unsigned long long)i.block, (unsigned long long)L);
-        least = (32 * q.d + i.block - 1) / i.block;                        /* a chunk has 4 blocks and 32 d coordinates, or more */
+        least = (64 * q.d + i.block - 1) / i.block;                        /* a chunk has 4 blocks and 64 d coordinates, or more */
         while (C < 65536 && i.nblocks / (2 * C) >= (least < 4 ? 4 : least)) C *= 2;
         CHECK_MSG(i.nchunks == C, "%s, n = %llu: %u chunks, not %u", o->name, (unsigned long long)n, i.nchunks, C);
         CHECK(i.nnz == (o->algo == SKETCH_SJLT ? o->nnz ? o->nnz : q.d < 8 ? (uint32_t)q.d : 8 : o->algo == SKETCH_FJL ? i.nnz : 0) && (o->algo != SKETCH_FJL || i.nnz >= 1));
