@@ -62,8 +62,8 @@ split: sketch.h                # sketch.c includes itself where sketch.h would
 	mkdir -p $(O)/split
 	awk '{ print } /^#endif \/\* SKETCH_H \*\// { exit }' sketch.h > $(O)/split/sketch.h
 	{ printf '#define SKETCH_IMPLEMENTATION\n#define SKETCH_SELF "sketch.c"\n#include "sketch.h"\n'; \
-	  awk 'after { print } /^#endif \/\* SKETCH_H \*\// { after = 1 }' sketch.h; } > $(O)/split/sketch.c
-	sed -n '/^\/\* \/\/ >>licence/,$$p' sketch.h >> $(O)/split/sketch.h
+	  awk '/^\/\* \/\/ >>helpers/ { exit } after { print } /^#endif \/\* SKETCH_H \*\// { after = 1 }' sketch.h; } > $(O)/split/sketch.c
+	sed -n '/^\/\* \/\/ >>helpers/,$$p' sketch.h >> $(O)/split/sketch.h
 	$(CC) -std=c99 -O2 $(WARN) -c $(O)/split/sketch.c -o $(O)/split/sketch.o
 	printf '#include "sketch.h"\nint main(void) { return sketch_selftest(SKETCH_ISA_AUTO); }\n' > $(O)/split/main.c
 	$(CC) -std=c99 -O2 $(WARN) $(O)/split/main.c $(O)/split/sketch.o -o $(O)/split/main $(LIBS)

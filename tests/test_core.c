@@ -419,7 +419,7 @@ static void isa_group(void) {
         float *x, *y0, *y, *t0, *t, *one, *m = NULL;
         size_t d = (size_t)q.d;
         if (too_dear(o, n)) continue;
-        x = random_floats(nb * n, k); y0 = floats(nb * d); y = floats(nb * d); one = floats(d); t0 = floats(n); t = floats(n);
+        x = random_floats(nb * n > d ? nb * n : d, k); y0 = floats(nb * d); y = floats(nb * d); one = floats(d); t0 = floats(n); t = floats(n);
         for (size_t i = 0; i < nisas; i++) {
             ctx c;
             q.isa = isas[i];
