@@ -107,11 +107,12 @@
      thread that calls it; keep it so in the threads that work.
 
  MEMORY. sketch_measure() tells, before anything is made, what a plan and a work will hold. A work has, for
-     each task and each of the 1 to 8 vectors in flight, about L + (log2 info.nchunks + 2) d floats, and 8192 to
-     9000 + d floats a task, whatever n is (AFFD in a batch: L/2 more a task; pre-conditioner, SRHT, FFD: L more;
-     the whole-vector form: L is 2^ceil(log2 n)); QK n^(2/3) instead of L. Tasks: the width of the threads hook,
-     rounded up to a power of two, and doubled if it was none; so let the width be one. Nothing is allocated
-     after create and work_create, but by the store. Stack: under 48 KiB a call in optimised builds.
+     each task and each of the 1 to 8 vectors in flight, about L + (log2 info.nchunks + 2) d floats, and 8192
+     to 9000 + d floats a task, whatever n is (AFFD in a batch: L/2 more a task; pre-conditioner, SRHT, FFD:
+     L more; the whole-vector form: L is 2^ceil(log2 n)); QK n^(2/3) instead of L. Tasks: the width of the
+     threads hook, rounded up to a power of two, and doubled if it was none; so let the width be one. Nothing
+     is allocated after create and work_create, but by the store. Stack: under 48 KiB a call in optimised
+     builds.
 
  DETERMINISM. The same descriptor names the same S on every machine, compiler, instruction set and thread
      count. From stream version 3 on that is frozen: tests/known_answers.txt holds results that never change
@@ -333,7 +334,7 @@ typedef struct sketch_krylov {
     size_t   restarts;               /* invariant subspaces met */
     size_t   saved;                  /* rows that the checkpoint holds */
     double   norm;                   /* largest |A v| seen: a lower bound of the operator's norm */
-    double   slack;                  /* what was taken for zero at restarts: root of the sum of squares */
+    double   slack;                  /* root of the sum of squares of what T leaves out: see sketch_ritz */
     /* largest entry of V A V^T that contradicts symmetry (Lanczos): rounding of A; or A is not symmetric */
     double   skew;
     int      callback;               /* what the operator returned when it ended a call */
@@ -764,7 +765,8 @@ SKETCH_INLINE sketch_krylov sketch_krylov_make(size_t d, size_t steps, float *ba
 /* The symmetric operator A on vectors of length k->d, projected onto a Krylov space: after m = k->done
    steps rows 0..m-1 of the basis V are orthonormal and V A V^T = T, tridiagonal with diagonal
    alpha[0..m-1] and off-diagonal beta[0..m-2], and row m is the next direction, with A V^T = V^T T +
-   beta[m-1] v_m e_m^T. Every new vector is orthogonalised against all earlier ones, twice, so no
+   beta[m-1] v_m e_m^T + F, |F| <= k->slack (Frobenius). Every new vector is orthogonalised
+   against all earlier ones, twice, so no
    eigenvalue is found twice (no ghosts): |<v_i, v_j>| stays near 1e-7. Where the space becomes invariant
    (more steps than there are distinct eigenvalues) beta is 0 and a random direction starts a new block: so
    multiple eigenvalues are found with their multiplicity, given the steps. It stops at k->steps, or at d,
@@ -789,9 +791,13 @@ SKETCH_INLINE sketch_status sketch_lanczos(sketch_matvec_fn fn, void *user, sket
 SKETCH_INLINE sketch_status sketch_tridiagonal_eigen(size_t m, double *diag, double *off, double *z,
                                                      size_t nz);
 /* theta[m]: the m = k->done Ritz values, ascending: so the most negative first, the largest last.
-   bound[m]: each has an eigenvalue of A within bound, |beta_m s_mi| + slack, to the rounding of A
-   (Parlett, sec. 13.2); a small one says that this pair has converged. s[m,m]: row i is the Ritz vector of
-   theta[i] in the basis: give it to sketch_ritz_vectors. Nothing may overlap. E_ARG: also done = 0. On
+   bound[m]: |beta_m s_mi| + slack >= |A x - theta x|, x = V^T s_i, for a linear A, to f32 rounding (some
+   1e-7 of the norm); small: this pair has converged. For A V^T = V^T T + beta_m v_m e_m^T + F gives
+   A x - theta x = beta_m s_mi v_m + F s_i, and |F s_i| <= |F| <= slack, the root of the sum of squares of
+   all that T leaves out (restarts, and what in A is not symmetric). So theta is an eigenvalue of a matrix
+   within bound of A, and within bound of one of A's if A is symmetric (Parlett, sec. 13.2). s[m,m]: row i is
+   the Ritz vector of theta[i] in the basis: give it to sketch_ritz_vectors. Nothing may overlap.
+   E_ARG: also done = 0. On
    errors of sketch_tridiagonal_eigen what is in the arrays means nothing. Cost: its own. */
 SKETCH_INLINE sketch_status sketch_ritz(const sketch_krylov *k, double *theta, double *bound /* NULL ok */,
                                         double *s /* NULL ok */, double *scratch /* [2*done] */);
@@ -1690,7 +1696,7 @@ SKETCH_API sketch_status sketch_selftest(sketch_isa isa) {
     if (hash != 0x8b8a444fu) return SKETCH_E_STATE;
     ski_philox(c, 0, 0);
     if (memcmp(c, known, sizeof c)) return SKETCH_E_STATE;
-    g = ski_rng_make(0x123456789abcdef0u, SKETCH_AFFD, SKI_DIAG, 3);
+    g = ski_rng_make(0x123456789abcdef0u, (sketch_algo)1, SKI_DIAG, 3);
     k->words(w, &g, 0x123456789u);
     for (i = 0; i < 64; i += 21)
         if (w[i] != ski_word(&g, 64 * (uint64_t)0x123456789u + i)) return SKETCH_E_STATE;
@@ -8059,7 +8065,7 @@ SKI_INLINE sketch_status ski_krylov_run(sketch_matvec_fn fn, void *user, sketch_
     while (k->done < k->steps && k->done < (q ? q->d : d) && st == SKETCH_OK) {
         size_t j = k->done;
         float *w = k->basis + (j + 1) * d;
-        double size, beta;
+        double size, beta, dropped = 0;
         if ((k->callback = fn(user, k->basis + j * d, w)) != 0) {
             st = SKETCH_E_CALLBACK;
             break;
@@ -8080,11 +8086,13 @@ SKI_INLINE sketch_status ski_krylov_run(sketch_matvec_fn fn, void *user, sketch_
         else for (i = 0; i < j; i++) {
             double off = fabs(sum[i] - (i + 1 == j ? k->beta[i] : 0.0));
             if (off > k->skew) k->skew = off;
+            dropped += off * off;
         }
         k->alpha[j] = sum[j];
+        if (!(beta > tiny * k->norm)) dropped += beta * beta;
+        k->slack = sqrt(k->slack * k->slack + dropped);
         /* an invariant subspace (or A = 0) */
         if (!(beta > tiny * k->norm)) {
-            k->slack = sqrt(k->slack * k->slack + beta * beta);
             k->restarts++;
             beta = 0;
             memset(w, 0, d * sizeof *w);

@@ -29,6 +29,30 @@ for word in $(grep -oE '^#[ ]*define[ ]+(SKI_[VUQD]_[A-Z0-9_]+|SKI_TAB_LOAD|ski_
     grep -qE "^#[ ]*undef[ ]+$word\$" sketch.h || echo "$word is never undefined"
 done | empty "the vector vocabulary is undefined after use"
 
+awk 'length > 110 { print FNR ": " $0 }' sketch.h | empty "no line of sketch.h is longer than 110 columns"
+
+# comments, strings and the heads of for loops taken out; a macro on one line and `case X: f(); break;` are allowed
+awk '
+{ l = $0; gsub(/"([^"\\]|\\.)*"/, "", l)
+  while (1) {
+      if (inside) { i = index(l, "*/"); if (!i) { l = ""; break } l = substr(l, i + 2); inside = 0 }
+      i = index(l, "/*"); if (!i) break
+      r = substr(l, i + 2); j = index(r, "*/")
+      if (j) l = substr(l, 1, i - 1) substr(r, j + 2); else { l = substr(l, 1, i - 1); inside = 1; break }
+  }
+  while (match(l, /for \(/)) {
+      d = 0
+      for (k = RSTART + 4; k <= length(l); k++) { c = substr(l, k, 1); if (c == "(") d++; if (c == ")" && --d == 0) break }
+      l = substr(l, 1, RSTART - 1) substr(l, k + 1)
+  }
+  if (gsub(/;/, ";", l) > 1 && l !~ /^ *case .*: .*; break;/ && l !~ /^# *define/) print FNR ": " $0
+}' sketch.h | empty "one statement a line in sketch.h"
+
+# after the API an operator's name stands in its row of the table alone
+sed '1,/^\/\* \/\/ >>stop/d' sketch.h | grep -oE '.*\bSKETCH_[A-Z]+\b.*' | grep -vE '^    \{ SKETCH_' |
+    grep -wE "$(sed -n '/^typedef enum sketch_algo/,/^} sketch_algo/p' sketch.h | grep -oE 'SKETCH_[A-Z]+' | paste -sd '|')" |
+    empty "an operator's name stands in the enum, its room and its row of the table alone"
+
 { grep -q 'MIT License' LICENSE || echo "LICENSE"; grep -q 'MIT License' sketch.h || echo "sketch.h"; } | empty "the licence is there, in LICENSE and in sketch.h"
 
 if [ -f README.md ]; then cat README.md; else echo "make no-README.md"; fi | grep -oE '(^|[`(] *|    )make [a-z][a-z0-9-]*' | sed 's/.*make //' | sort -u |

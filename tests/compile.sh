@@ -27,6 +27,13 @@ only_sketch_symbols() {                # OBJECT: defines no global symbol but sk
     nm -g "$1" > symbols && grep -q ' T _*sketch_create$' symbols || return 1
     ! awk 'NF >= 3 && $2 != "U" && $2 != "w" && $3 !~ /^_?sketch_/' symbols | grep .
 }
+# every function that the header declares is in a shared library made of the header alone
+exports() {
+    $1 -O1 -shared -fPIC -x c "$root/sketch.h" -DSKETCH_IMPLEMENTATION -DSKETCH_INLINE= -o libsketch.so -lm || return 1
+    nm -D --defined-only libsketch.so | awk '$2 == "T" { print $3 }' | sort -u > exported
+    $1 -E -P -I"$root" plain.c | grep -oE '\bsketch_[a-z0-9_]+ ?\(' | tr -d ' (' | sort -u > declared
+    [ "$(wc -l < declared)" -gt 80 ] && ! comm -13 exported declared | grep .
+}
 no_symbols() { nm -g "$1" > symbols && ! awk 'NF >= 3 && $2 != "U" && $2 != "w" && $2 != "V" && $2 != "W"' symbols | grep .; }
 
 write_programs() {                     # C and C++ at once; each in a .c and a .cpp
@@ -85,6 +92,7 @@ P
       printf '#define main sketch_main\n'; cat main.c
       printf '#undef main\nint main(void) { int rc = sketch_main(); return rc ? rc : my_balance ? 4 : 0; }\n'; } > malloc.c
     printf '#define SKETCH_SELF "renamed.hpp"\n#define SKETCH_IMPLEMENTATION\n#include "renamed.hpp"\n' > renamed.c
+    printf '#define SKETCH_IMPLEMENTATION\n#include "renamed.hpp"\n' > alone.c
     mkdir -p app/src app/third_party renamed
     cp "$root/sketch.h" app/third_party/
     cp "$root/sketch.h" renamed/renamed.hpp
@@ -111,6 +119,8 @@ programs() {
     check "$say SKETCH_MALLOC and SKETCH_FREE" $cc "$@" -I"$root" malloc.$ext use.o -o malloc -lm
     check "$say   and they balance" ./malloc
     check "$say renamed, by SKETCH_SELF" $cc "$@" -Irenamed -fsyntax-only renamed.$ext
+    check "$say renamed, without help" $cc "$@" -Irenamed -fsyntax-only alone.$ext
+    [ $ext = cpp ] || check "$say a shared library with every function" exports $cc
     check "$say found by a relative -I" $cc "$@" -Iapp/third_party -fsyntax-only impl.$ext
     check "$say found by a relative path" $cc "$@" -fsyntax-only app/src/relative.$ext
     check "$say   from its own directory" sh -c 'cd app/src && "$@"' sh $cc "$@" -fsyntax-only relative.$ext

@@ -258,6 +258,45 @@ static void known_spectra(void) {
     op_free(&a); space_free(&x);
 }
 
+/* lambda plus noise that no symmetric matrix has: out = diag(lambda) v + eps R v, R[d,d] of normals */
+typedef struct uneven { size_t d; double *lambda; float *r; double eps; } uneven;
+static int uneven_apply(void *user, const float *v, float *out) {
+    const uneven *a = user;
+    for (size_t i = 0; i < a->d; i++) out[i] = (float)(a->lambda[i] * v[i] + a->eps * ddot(a->r + i * a->d, v, a->d));
+    return 0;
+}
+
+static void asymmetry(void) {
+    enum { D = 200, M = 70 };
+    test_begin("spectrum: Ritz bounds of an operator that is not quite symmetric");
+    for (int kind = 0; kind < 3; kind++) {
+        uneven a = { D, doubles(D), normals((size_t)D * D), kind == 2 ? 0 : 1e-3 / sqrt((double)D) };
+        space x = space_make(D, M), y = space_make(D, M);
+        float *ritz = floats((size_t)M * D), *image = floats(D);
+        int below = 0;
+        for (size_t i = 0; i < D; i++) a.lambda[i] = i < 4 ? 8 + 3 * (double)i : i == 4 ? -6 : (double)i / D;
+        if (kind == 1) for (size_t i = 0; i < D; i++) for (size_t j = 0; j <= i; j++) a.r[i * D + j] = i == j ? 0 : -a.r[j * D + i];
+        CHECK_OK(sketch_lanczos(uneven_apply, &a, &x.k, NULL));
+        CHECK_OK(sketch_ritz(&x.k, x.theta, x.bound, x.s, x.scratch));
+        CHECK_OK(sketch_ritz_vectors(&x.k, x.s, M, ritz, NULL));
+        CHECK(x.k.done == M && x.k.restarts == 0);
+        for (size_t i = 0; i < M; i++) {
+            double left = 0, tail = fabs(x.k.beta[M - 1] * x.s[i * M + M - 1]);
+            uneven_apply(&a, ritz + i * D, image);
+            for (size_t j = 0; j < D; j++) left += pow(image[j] - x.theta[i] * ritz[i * D + j], 2);
+            left = sqrt(left);
+            below += tail < 0.1 * left;                            /* the last component alone says too little */
+            CHECK_MSG(left <= x.bound[i] + 1e-6 * x.k.norm, "Ritz pair %zu: residual %g, bound %g", i, left, x.bound[i]);
+        }
+        CHECK_MSG(kind == 2 || below >= 5, "%d pairs only have converged beyond the asymmetry", below);
+        CHECK(x.k.slack >= x.k.skew && x.k.slack <= x.k.skew * M * 0.71);
+        CHECK_MSG(kind == 2 ? x.k.slack < 1e-6 * x.k.norm : x.k.slack < 10e-3, "slack %g", x.k.slack);     /* of eps |R - R^T| */
+        y.k.steps = 31; CHECK_OK(sketch_lanczos(uneven_apply, &a, &y.k, NULL));
+        y.k.steps = M; CHECK_OK(sketch_lanczos(uneven_apply, &a, &y.k, NULL)); CHECK(same_space(&x.k, &y.k));     /* stopped and gone on */
+        free(a.lambda); free(a.r); free(ritz); free(image); space_free(&x); space_free(&y);
+    }
+}
+
 static void ghosts(void) {
     test_begin("spectrum: 1,000 steps: orthogonal, no ghosts");
     size_t d = 3000, m = 1000, found = 0;
@@ -1136,5 +1175,5 @@ static void subspace(void) {
 
 void test_spectrum(void) {
     rng = 5;
-    vectors(); tridiagonal(); known_spectra(); ghosts(); interrupted(); checkpoint(); hessian(); summary(); arnoldi(); density(); trace(); inverse(); idsearch(); subspace();
+    vectors(); tridiagonal(); known_spectra(); asymmetry(); ghosts(); interrupted(); checkpoint(); hessian(); summary(); arnoldi(); density(); trace(); inverse(); idsearch(); subspace();
 }
