@@ -117,6 +117,8 @@ static void add_operators(int log_n)
     if (bars_only) return;
     add(APPLY, "SRHT", "f32", SKETCH_SRHT, log_n, 12);
     add(ADJOINT, "SRHT", "adjoint", SKETCH_SRHT, log_n, 12);
+    add(APPLY, "MASK", "f32", SKETCH_MASK, log_n, 12);
+    add(ADJOINT, "MASK", "adjoint", SKETCH_MASK, log_n, 12);
     add(APPLY, "FFD", "f32", SKETCH_FFD, log_n, 12);
     add(APPLY, "AFFD", "Rademacher", SKETCH_AFFD, log_n, 12)->desc.diag = SKETCH_RADEMACHER;
     if (log_n <= 24 || full) {                                       /* slow ones, whose time is linear in n all the same */
@@ -267,6 +269,7 @@ static void set_up(bench_case *c)
     case SKETCH_AFFD:  c->ops = n * (log2(L) + 2) * (c->desc.precond ? NAN : 1); break;                /* transform, diagonal, fold */
     case SKETCH_AFJL:  c->ops = n * (3 + ceil(d / 1024) / 8) + N * d * 12; break;                         /* groups of 8 rows; a transform of 1024 and the diagonal for each kept row */
     case SKETCH_QK:    c->ops = qk_ops(&f); break;
+    case SKETCH_MASK:  c->ops = d; break;
     case SKETCH_SRHT:  c->ops = n * log2(L); break;
     case SKETCH_FFD:   c->ops = n * (2 * log2(L) + 2); break;
     case SKETCH_FJL:   c->ops = n * log2(L) + 2 * N * d * f.nnz; break;

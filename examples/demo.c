@@ -30,7 +30,7 @@ enum {
     CASES = 3, TOP = 5,
     PAIRED = 64,                                                     /* 64 x 64 = 2^12 pairs */
     PATIENCE = 45,                                                   /* seconds: what would take step 4 beyond it is left out */
-    OPERATORS = 8, DIMENSIONS = 9, MOST_STEPS = 8
+    OPERATORS = 9, DIMENSIONS = 9, MOST_STEPS = 8
 };
 
 #define CHECK(call) do { sketch_status status_ = (call); if (status_ != SKETCH_OK) die(#call, sketch_status_string(status_)); } while (0)
@@ -100,6 +100,7 @@ typedef struct demo_state {
 static const struct { sketch_algo algo; const char *name; } operators[OPERATORS] = {
     { SKETCH_AFFD, "AFFD" }, { SKETCH_AFJL, "AFJL" }, { SKETCH_QK, "QK" },     { SKETCH_FJL, "FJL" },
     { SKETCH_FFD, "FFD" },   { SKETCH_SJLT, "SJLT" }, { SKETCH_SRHT, "SRHT" }, { SKETCH_DENSE, "dense" },
+    { SKETCH_MASK, "MASK" },
 };
 static const double dimension[DIMENSIONS] = { 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384 };
 enum { DENSE = 7, AT_1024 = 4 };           /* rows of these tables */

@@ -18,7 +18,7 @@ static void curves(const demo_state *demo, int of_time, double values[OPERATORS]
 {
     for (int o = 0; o < OPERATORS; o++) {
         for (int k = 0; k < DIMENSIONS; k++) values[o][k] = of_time ? demo->fidelity[o][k].seconds * 1e6 : demo->fidelity[o][k].r;
-        page_series s = { operators[o].name, o, o, o > 2, o == 0 ? 3 : 1.8, demo->ndims, dimension, values[o] };
+        page_series s = { operators[o].name, o < PAGE_COLOURS ? o : -1, o, o > 2, o == 0 ? 3 : 1.8, demo->ndims, dimension, values[o] };
         series[o] = s;
     }
 }
