@@ -427,12 +427,36 @@ static void exact_pairs(paper *p, int model, size_t offset, size_t count, float 
     p->threads.parallel_for(p->threads.user, (uint32_t)job.paired, pairs_task, &job);
 }
 
+/* What a dense Gaussian projection of size d does to these pairs, whatever d: the product of rows with squared norms a, b and product s
+   is off by (a b + s^2) / d in the mean square. v[0]: variance of s over the pairs, v[1]: mean of a b + s^2. */
+static void ideal_dense(paper *p, int model, const float *exact, double *v)
+{
+    size_t n = model_n(p, model), paired = (size_t)p->scale->paired, pairs = paired * paired;
+    const float *rows = gradients(p, model);
+    double square[2 * TEXTS_MOST], mean = 0;
+    for (size_t i = 0; i < 2 * paired; i++) square[i] = sketch_dot_f32(rows + i * n, rows + i * n, n);
+    for (size_t k = 0; k < pairs; k++) mean += exact[k] / (double)pairs;
+    v[0] = v[1] = 0;
+    for (size_t k = 0; k < pairs; k++) {
+        double s = exact[k], ab = square[k / paired] * square[paired + k % paired];
+        v[0] += (s - mean) * (s - mean) / (double)pairs;
+        v[1] += (ab + s * s) / (double)pairs;
+    }
+}
+
+static double mean_square_error(const float *got, const float *want, size_t count)
+{
+    double sum = 0;
+    for (size_t k = 0; k < count; k++) sum += ((double)got[k] - want[k]) * ((double)got[k] - want[k]) / (double)count;
+    return sum;
+}
+
 static void inner_products(paper *p, int model)
 {
     const scale *s = p->scale;
     size_t n = model_n(p, model), paired = (size_t)s->paired, pairs = paired * paired;
     float *exact = NULL, *dot = floats(pairs), *y = NULL;
-    char key[48];
+    char key[48], noise_key[48];
     heading(model == ON_GPT ? "Inner products of the GPT's gradients (Tables 1 and 6)" : "Inner products of the digits network's gradients (Tables 1 and 6)");
     for (int l = 0; l < layers_of(p, model); l++) {
         const char *name;
@@ -445,13 +469,22 @@ static void inner_products(paper *p, int model)
         double v[2] = { sketch_pearson(dot, exact, pairs), (double)count };
         record(p, key, 2, v);
     }
+    snprintf(key, sizeof key, "ideal.%s", model_name[model]);
+    if (!lookup(p, key, NULL)) {
+        double v[2];
+        if (!exact) { exact = floats(pairs); exact_pairs(p, model, 0, n, exact); }
+        ideal_dense(p, model, exact, v);
+        record(p, key, 2, v);
+    }
     for (int o = 0; o < OPERATORS; o++) {
         double last = 0;                                          /* seconds at the d before */
         for (int e = 6; e <= s->ip_to; e++) {
             size_t d = (size_t)1 << e;
+            double noise = 0;                                     /* mean squared error of the products */
             snprintf(key, sizeof key, "ip.%s.%s.%d", model_name[model], operators[o].name, (int)d);
+            snprintf(noise_key, sizeof noise_key, "noise.%s.%s.%d", model_name[model], operators[o].name, (int)d);
             const double *known = lookup(p, key, NULL);
-            if (known) { last = known[1] * 2 * (double)paired; continue; }
+            if (known && lookup(p, noise_key, NULL)) { last = known[1] * 2 * (double)paired; continue; }
             if ((operators[o].algo == SKETCH_DENSE || operators[o].algo == SKETCH_FJL) && 2 * last > s->patience) break;
             int seeds = 2 * last * s->ip_seeds > s->patience ? 1 : s->ip_seeds;
             double v[3] = { 0, INFINITY, seeds };
@@ -471,10 +504,12 @@ static void inner_products(paper *p, int model)
                 if (seconds < v[1]) v[1] = seconds;
                 CHECK(sketch_tda_scores(y, paired, y + paired * d, paired, d, SKETCH_DOT, dot, &p->threads));
                 v[0] += sketch_pearson(dot, exact, pairs) / seeds;
+                noise += mean_square_error(dot, exact, pairs) / seeds;
                 sketch_work_destroy(work);
                 sketch_destroy(plan);
             }
-            record(p, key, 3, v);
+            if (!known) record(p, key, 3, v);
+            record(p, noise_key, 1, &noise);
             last = v[1] * 2 * (double)paired;
         }
     }

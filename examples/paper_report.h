@@ -49,16 +49,59 @@ static int smallest(const paper *p, const char *prefix, const char *op, double t
     }
     return answer;
 }
-static const char *smallest_text(const paper *p, const char *prefix, const char *op, double threshold, int above)
+static const char *d_text(int e, int last)
 {
     static char text[8][16];
     static int turn;
-    int last, e = smallest(p, prefix, op, threshold, above, &last);
     char *t = text[turn++ % 8];
     if (e < 0) return "-";
     if (e == 0) snprintf(t, 16, "> %s", power[last]);
     else        snprintf(t, 16, "%s%s", e == FROM ? "<= " : "", power[e]);
     return t;
+}
+static const char *smallest_text(const paper *p, const char *prefix, const char *op, double threshold, int above)
+{
+    int last, e = smallest(p, prefix, op, threshold, above, &last);
+    return d_text(e, last);
+}
+
+/* r of an ideal dense projection: noise of that variance, on exact products of this variance. NaN: not measured. */
+static double ideal_r(const paper *p, const char *model, int e)
+{
+    double variance = number(p, 0, "ideal.%s", model), error = number(p, 1, "ideal.%s", model) / powers[e];
+    return sqrt(variance / (variance + error));
+}
+static const char *ideal_text(const paper *p, const char *model, double threshold)
+{
+    int last = TO_MOST, e = FROM;
+    while (last > FROM && isnan(number(p, 0, "ip.%s.AFFD.%d", model, 1 << last))) last--;
+    if (isnan(ideal_r(p, model, FROM))) return d_text(-1, 0);
+    while (e <= last && ideal_r(p, model, e) <= threshold) e++;
+    return d_text(e <= last ? e : 0, last);
+}
+
+/* Measured mean squared error of an operator's products over the ideal dense projection's. NaN: not measured. */
+static double noise_ratio(const paper *p, const char *model, const char *op, int e)
+{
+    return number(p, 0, "noise.%s.%s.%d", model, op, 1 << e) * powers[e] / number(p, 1, "ideal.%s", model);
+}
+/* Its mean over d, and in brackets the least and the greatest. */
+static const char *noise_text(const paper *p, const char *model, const char *op)
+{
+    static char text[48];
+    double low = INFINITY, high = 0, sum = 0;
+    int count = 0;
+    for (int e = FROM; e <= TO_MOST; e++) {
+        double ratio = noise_ratio(p, model, op, e);
+        if (isnan(ratio)) continue;
+        if (ratio < low) low = ratio;
+        if (ratio > high) high = ratio;
+        sum += ratio;
+        count++;
+    }
+    if (!count) return "-";
+    snprintf(text, sizeof text, "%.2f (%.2f to %.2f)", sum / count, low, high);
+    return text;
 }
 
 static finding *add_finding(report *r, const char *name, const char *paper_says, const char *verdict)
@@ -104,6 +147,7 @@ static void conclude(report *r)
         f = add_finding(r, model == ON_GPT ? "Table 6, GPT: d for r > 0.95" : "Table 6, digits: d for r > 0.95", "AFFD, FJL, FFD 1024; AFJL 4096; QK 16384 (GPT-2)",
                         a[0] < 0 ? unknown : all && order && same ? agrees : all && (order || same) ? in_part : differs);
         for (int o = 0; o < 5; o++) append(f->here, "%s%s %s", o ? ", " : "", op[o], smallest_text(p, prefix, op[o], 0.95, 1));
+        append(f->here, "; an ideal dense projection %s", ideal_text(p, model_name[model], 0.95));
         if (model == ON_DIGITS) continue;
         int b = smallest(p, prefix, "AFFD", 0.99, 1, &last);
         f = add_finding(r, "Table 6, GPT: d for r > 0.99, AFFD", "8 times that for 0.95", b < 0 ? unknown : b == 0 ? differs : b - a[0] >= 2 && b - a[0] <= 4 ? agrees : in_part);
@@ -236,10 +280,11 @@ static void fidelity(report *r, int model)
     static const char *const names[] = { "0", "0.8", "0.95", "0.99", "0.999", "0.9999" };
     static const int all[OPERATORS] = { 0, 1, 2, 3, 4, 5, 6, 7 };
     const paper *p = r->p;
+    const char *name = model_name[model];
     char prefix[16], caption[600];
-    double y[OPERATORS][POINTS], top = 1, line[2] = { 0.95, 0.95 };
-    page_series series[OPERATORS + 1];
-    snprintf(prefix, sizeof prefix, "ip.%s", model_name[model]);
+    double y[OPERATORS][POINTS], ideal[POINTS], top = 1, line[2] = { 0.95, 0.95 };
+    page_series series[OPERATORS + 2];
+    snprintf(prefix, sizeof prefix, "ip.%s", name);
     int to = last_of(p, prefix, "AFFD");
     if (to <= FROM) return;
     curves(p, prefix, all, OPERATORS, 1, y, series);
@@ -248,15 +293,37 @@ static void fidelity(report *r, int model)
     while (ticks < 6 && stretch(at[ticks]) <= top) ticks++;
     page_axis xs = d_axis(FROM, to), ys = { "Pearson r with the full inner products (stretched near 1)", 0, top * 1.03, stretch, ticks, at, names };
     double ends[2] = { powers[FROM], powers[to] };
+    for (int e = FROM; e <= TO_MOST; e++) ideal[e - FROM] = e <= to ? ideal_r(p, name, e) : NAN;
     page_series target = { NULL, -1, -1, 1, 1.5, 2, ends, line };
+    page_series best = { "ideal dense", -1, -1, 1, 2.5, POINTS, powers + FROM, ideal };
     series[OPERATORS] = target;
-    page_svg_begin(&r->page, 560, 370, "Pearson r against sketch dimension for eight operators");
-    page_chart(&r->page, 0, 0, 560, 370, &xs, &ys, series, OPERATORS + 1);
-    snprintf(caption, sizeof caption, "*%s.* %d x %d pairs of a training and a held-out gradient, each of %.0f numbers. The dashed line is r = 0.95.", model == ON_GPT ? "GPT" : "Digits network", p->scale->paired, p->scale->paired, (double)model_n(p, model));
+    series[OPERATORS + 1] = best;
+    page_svg_begin(&r->page, 600, 370, "Pearson r against sketch dimension for eight operators and an ideal dense projection");
+    page_chart(&r->page, 0, 0, 560, 370, &xs, &ys, series, OPERATORS + 2);
+    snprintf(caption, sizeof caption, "*%s.* %d x %d pairs of a training and a held-out gradient, each of %.0f numbers. "
+             "Dashed: r = 0.95, and the ideal dense projection's r.",
+             model == ON_GPT ? "GPT" : "Digits network", p->scale->paired, p->scale->paired, (double)model_n(p, model));
     page_svg_end(&r->page, caption);
-    page_table_begin(&r->page, "The smallest d from which on r is above the threshold, at every d measured (a dense matrix and FJL only as far as they are affordable).", "operator|r > 0.95|r > 0.98|r > 0.99");
+    page_table_begin(&r->page, "The smallest d from which on r is above the threshold, at every d measured (a dense matrix and FJL only as far as they are affordable).", "operator|r > 0.95|r > 0.98|r > 0.99|noise over the ideal's, mean over d");
     for (int o = 0; o < OPERATORS; o++)
-        page_row(&r->page, "%s|%s|%s|%s", operators[o].name, smallest_text(p, prefix, operators[o].name, 0.95, 1), smallest_text(p, prefix, operators[o].name, 0.98, 1), smallest_text(p, prefix, operators[o].name, 0.99, 1));
+        page_row(&r->page, "%s|%s|%s|%s|%s", operators[o].name, smallest_text(p, prefix, operators[o].name, 0.95, 1),
+                 smallest_text(p, prefix, operators[o].name, 0.98, 1), smallest_text(p, prefix, operators[o].name, 0.99, 1),
+                 noise_text(p, name, operators[o].name));
+    page_row(&r->page, "ideal dense|%s|%s|%s|1", ideal_text(p, name, 0.95), ideal_text(p, name, 0.98), ideal_text(p, name, 0.99));
+    page_table_end(&r->page);
+    page_table_begin(&r->page, "r at each d, and in brackets the noise over the ideal's.",
+                     "d|ideal|AFFD|AFJL|QK|FJL|FFD|SJLT|SRHT|dense");
+    for (int e = FROM; e <= to; e++) {
+        char cells[400] = "";
+        if (isnan(ideal[e - FROM])) continue;
+        for (int o = 0; o < OPERATORS; o++) {
+            double measured = number(p, 0, "%s.%s.%d", prefix, operators[o].name, 1 << e);
+            double ratio = noise_ratio(p, name, operators[o].name, e);
+            append(cells, isnan(measured) ? "|-" : "|%.3f", measured);
+            if (!isnan(ratio)) append(cells, " (%.2f)", ratio);
+        }
+        page_row(&r->page, "%s|%.3f%s", power[e], ideal[e - FROM], cells);
+    }
     page_table_end(&r->page);
 }
 
@@ -451,9 +518,14 @@ static void write_summary(const report *r)
     for (int model = ON_GPT; model >= ON_DIGITS; model--) {
         char prefix[16];
         snprintf(prefix, sizeof prefix, "ip.%s", model_name[model]);
-        fprintf(f, "\nSmallest d, inner products, %s:\n\n| | r > 0.95 | r > 0.98 | r > 0.99 |\n|---|---|---|---|\n", model_name[model]);
+        fprintf(f, "\nSmallest d, inner products, %s:\n\n| | r > 0.95 | r > 0.98 | r > 0.99 | noise over the ideal's |\n|---|---|---|---|---|\n",
+                model_name[model]);
         for (int o = 0; o < OPERATORS; o++)
-            fprintf(f, "| %s | %s | %s | %s |\n", operators[o].name, smallest_text(p, prefix, operators[o].name, 0.95, 1), smallest_text(p, prefix, operators[o].name, 0.98, 1), smallest_text(p, prefix, operators[o].name, 0.99, 1));
+            fprintf(f, "| %s | %s | %s | %s | %s |\n", operators[o].name, smallest_text(p, prefix, operators[o].name, 0.95, 1),
+                    smallest_text(p, prefix, operators[o].name, 0.98, 1), smallest_text(p, prefix, operators[o].name, 0.99, 1),
+                    noise_text(p, model_name[model], operators[o].name));
+        fprintf(f, "| ideal dense | %s | %s | %s | 1 |\n", ideal_text(p, model_name[model], 0.95), ideal_text(p, model_name[model], 0.98),
+                ideal_text(p, model_name[model], 0.99));
         snprintf(prefix, sizeof prefix, "eig.%s", model_name[model]);
         fprintf(f, "\nSmallest d, top-10 eigenvalues, %s:\n\n| | error < 0.2 | error < 0.1 | error < 0.05 |\n|---|---|---|---|\n", model_name[model]);
         for (int o = 0; o < 3; o++)
@@ -485,6 +557,12 @@ static void write_report(const paper *p)
 
     page_heading(g, "Inner products: which d is needed? (Table 6)");
     verdicts(&r, "Table 6");
+    page_p(g, "What is the operator's, and what the data's? An ideal dense Gaussian projection has an error of variance (|x|^2 |y|^2 + (x.y)^2)/d "
+              "in the product of x and y. With V the variance of the exact products over the pairs and W the mean of that numerator, both taken "
+              "from the exact products and norms, it has *r = sqrt(V / (V + W/d))*: the *ideal* line. "
+              "Noise: an operator's mean squared error over W/d; 1 is as good as dense. The errors of one draw hang together over "
+              "pairs (each gradient is in %d of them), so that r and noise of a few seeds stray from the line, most at small d; the part "
+              "of an error that is common to all products changes the noise and not r.", p->scale->paired);
     fidelity(&r, ON_GPT);
     page_p(g, "The trained digits network is sure of nearly all its digits: a few long gradients carry most of the variance of the inner products, so that r is high at small d already and says little about the rest.");
     fidelity(&r, ON_DIGITS);

@@ -24,6 +24,44 @@ def smallest(results, prefix, op, beyond):
     if not at: return None, "-"
     return answer, f"> {at[-1][0]}" if answer is None else f"<= {answer}" if answer == 64 else str(answer)
 
+def ideal_r(results, model, d):
+    """r of an ideal dense projection: noise of variance W/d on exact products of variance V."""
+    variance, error = results[f"ideal.{model}"]
+    return (variance / (variance + error / d)) ** 0.5
+
+def ideal_smallest(results, model, threshold):
+    at = sorted(int(k.rsplit(".", 1)[1]) for k in results if k.startswith(f"ip.{model}.AFFD."))
+    answer = next((d for d in at if ideal_r(results, model, d) > threshold), None)
+    return f"> {at[-1]}" if answer is None else f"<= {answer}" if answer == 64 else str(answer)
+
+def noise(results, model, op):
+    """{d: the operator's mean squared error over an ideal dense projection's}"""
+    prefix = f"noise.{model}.{op}."
+    return {int(k[len(prefix):]): v[0] * int(k[len(prefix):]) / results[f"ideal.{model}"][1] for k, v in results.items() if k.startswith(prefix)}
+
+def mean(values):
+    values = list(values)
+    return sum(values) / len(values)
+
+def check_ideal(results, model):
+    """Dense against its own theory, the others against dense. On the digits a few long gradients carry all: only a bound from above."""
+    variance, error = results[f"ideal.{model}"]
+    check(0 < variance < error, f"ideal.{model}: V is below W, the mean of |x|^2 |y|^2 + (x.y)^2")
+    over = {}                                    # 1/r^2 - 1 is noise over signal: the measured over the ideal
+    for key, value in results.items():
+        if not key.startswith(f"ip.{model}.dense."): continue
+        d = int(key.rsplit(".", 1)[1])
+        over[d] = (value[0] ** -2 - 1) / (ideal_r(results, model, d) ** -2 - 1)
+    said = ", ".join(f"{d}: {v:.2f}" for d, v in over.items())
+    if model == "gpt":
+        check(all(0.5 < v < 1.7 for v in over.values()), f"dense is near the ideal line at each d: {said}")
+        check(0.75 < mean(over.values()) < 1.3, f"dense is on the ideal line in the mean: {said}")
+    else: check(mean(over.values()) < 2, f"dense on the digits is not below the ideal line: {said}")
+    for op in ("AFFD", "FJL", "SJLT", "SRHT", "dense"):
+        ratio = mean(noise(results, model, op).values())
+        low, high = (0.8, 1.3) if model == "gpt" else (0, 3)
+        check(low < ratio < high, f"noise of {op} on {model} over the ideal's, mean over d: {ratio:.2f}, not in {low} to {high}")
+
 def main(directory, scale):
     lines = open(os.path.join(directory, f"results-{scale}.txt")).read().splitlines()
     check(all(re.fullmatch(r"\S+( \S+)+ \.", l) for l in lines), "every line is whole")
@@ -36,6 +74,9 @@ def main(directory, scale):
                         ("landscape.gpt.", 2), ("landscape.digits.", 8), ("hvpfd.", 2), ("full.", 2), ("start.", 2)):
         check(sum(k.startswith(kind) for k in keys) >= least, f"at least {least} of {kind}")
 
+    for key in keys:
+        if key.startswith("ip."): check(f"noise.{key[3:]}" in results, f"noise.{key[3:]}")
+    check("ideal.gpt" in results and "ideal.digits" in results, "the ideal lines")
     if failed: print(f"{passed} passed, {failed} failed"); return True           # what follows needs them all
 
     summary = open(os.path.join(directory, "summary.md"), encoding="utf-8").read()
@@ -55,8 +96,19 @@ def main(directory, scale):
             check(len(part) == 1, f"summary has {title}, {model}")
             for op in ops:
                 want = [smallest(results, prefix, op, t)[1] for t in tests]
-                check(part and f"| {op} | {want[0]} | {want[1]} | {want[2]} |" in part[0], f"summary: {prefix} {op} {want}")
+                if prefix.startswith("ip."):
+                    ratio = noise(results, model, op).values()
+                    want.append(f"{mean(ratio):.2f} ({min(ratio):.2f} to {max(ratio):.2f})")
+                check(part and f"| {op} | {' | '.join(want)} |" in part[0], f"summary: {prefix} {op} {want}")
                 check([op] + want in rows, f"page: {prefix} {op} {want}")
+        want = [ideal_smallest(results, model, t) for t in (0.95, 0.98, 0.99)]
+        check(f"| ideal dense | {' | '.join(want)} | 1 |" in summary, f"summary: ideal dense, {model} {want}")
+        check(["ideal dense"] + want + ["1"] in rows, f"page: ideal dense, {model} {want}")
+        for d in sorted(noise(results, model, "AFFD")):
+            cells = [f"{results[f'ip.{model}.{op}.{d}'][0]:.3f} ({noise(results, model, op)[d]:.2f})" if f"ip.{model}.{op}.{d}" in results else "-"
+                     for op in operators]
+            check([str(d), f"{ideal_r(results, model, d):.3f}"] + cells in rows, f"page: r at d = {d}, {model}")
+        check_ideal(results, model)
         full = results[f"eig.{model}.full"]
         check(full[10] < 1e-3 * full[0] and all(a >= b > 0 for a, b in zip(full[:9], full[1:10])), f"eigenvalues of {model} are converged and in order")
         check(all(v[1] < 0.1 for k, v in results.items() if k.startswith(f"eig.{model}.") and not k.endswith("full")), f"sketched eigenvalues of {model} have converged")
@@ -68,9 +120,9 @@ def main(directory, scale):
             if l.startswith(f"layer.{model}."): check(any(r[0] == l.split(".")[2] and r[1] == f"{v[1]:.0f}" and r[2] == f"{v[0]:.3f}" for r in rows if len(r) == 5), f"page: {l}")
 
     for op in ("FFD", "AFFD", "AFJL", "QK", "SRHT", "SJLT"):
-        mean, spread, _ = results[f"walsh.{op}"]
-        check([op, f"{mean:.2f}", f"{spread:.3f}"] in rows, f"page: walsh {op}")
-        check(abs(mean - 1) < 0.3, f"mean of {op} is about 1")
+        length, spread, _ = results[f"walsh.{op}"]
+        check([op, f"{length:.2f}", f"{spread:.3f}"] in rows, f"page: walsh {op}")
+        check(abs(length - 1) < 0.3, f"mean of {op} is about 1")
     check(results["walsh.FFD"][1] > 0.5 and results["walsh.AFFD"][1] < 0.2, "FFD fails on a Walsh row, AFFD does not")
     check(results["hvpfd.gpt"][0] < 0.01 and results["hvpfd.digits"][0] < 0.2, "HVPs by differences are near the exact ones")
     check(results["full.digits"][0] > 0.9 and results["full.gpt"][0] > results["start.gpt"][0], "training has taught something")
