@@ -427,7 +427,7 @@ static void exact_pairs(paper *p, int model, size_t offset, size_t count, float 
     p->threads.parallel_for(p->threads.user, (uint32_t)job.paired, pairs_task, &job);
 }
 
-/* What a dense Gaussian projection of size d does to these pairs, whatever d: the product of rows with squared norms a, b and product s
+/* What a dense Gaussian projection does to these pairs, whatever its d: the product s of rows with squared norms a, b
    is off by (a b + s^2) / d in the mean square. v[0]: variance of s over the pairs, v[1]: mean of a b + s^2. */
 static void ideal_dense(paper *p, int model, const float *exact, double *v)
 {
@@ -447,7 +447,10 @@ static void ideal_dense(paper *p, int model, const float *exact, double *v)
 static double mean_square_error(const float *got, const float *want, size_t count)
 {
     double sum = 0;
-    for (size_t k = 0; k < count; k++) sum += ((double)got[k] - want[k]) * ((double)got[k] - want[k]) / (double)count;
+    for (size_t k = 0; k < count; k++) {
+        double error = (double)got[k] - want[k];
+        sum += error * error / (double)count;
+    }
     return sum;
 }
 

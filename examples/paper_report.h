@@ -65,7 +65,7 @@ static const char *smallest_text(const paper *p, const char *prefix, const char 
     return d_text(e, last);
 }
 
-/* r of an ideal dense projection: noise of that variance, on exact products of this variance. NaN: not measured. */
+/* r of an ideal dense projection: its noise on the exact products. NaN: not measured. */
 static double ideal_r(const paper *p, const char *model, int e)
 {
     double variance = number(p, 0, "ideal.%s", model), error = number(p, 1, "ideal.%s", model) / powers[e];
@@ -80,7 +80,7 @@ static const char *ideal_text(const paper *p, const char *model, double threshol
     return d_text(e <= last ? e : 0, last);
 }
 
-/* Measured mean squared error of an operator's products over the ideal dense projection's. NaN: not measured. */
+/* Mean squared error of an operator's products over the ideal dense projection's. NaN: not measured. */
 static double noise_ratio(const paper *p, const char *model, const char *op, int e)
 {
     return number(p, 0, "noise.%s.%s.%d", model, op, 1 << e) * powers[e] / number(p, 1, "ideal.%s", model);
@@ -298,18 +298,20 @@ static void fidelity(report *r, int model)
     page_series best = { "ideal dense", -1, -1, 1, 2.5, POINTS, powers + FROM, ideal };
     series[OPERATORS] = target;
     series[OPERATORS + 1] = best;
-    page_svg_begin(&r->page, 600, 370, "Pearson r against sketch dimension for eight operators and an ideal dense projection");
+    page_svg_begin(&r->page, 600, 370, "Pearson r against sketch dimension: eight operators, ideal dense projection");
     page_chart(&r->page, 0, 0, 560, 370, &xs, &ys, series, OPERATORS + 2);
     snprintf(caption, sizeof caption, "*%s.* %d x %d pairs of a training and a held-out gradient, each of %.0f numbers. "
-             "Dashed: r = 0.95, and the ideal dense projection's r.",
-             model == ON_GPT ? "GPT" : "Digits network", p->scale->paired, p->scale->paired, (double)model_n(p, model));
+             "Dashed: r = 0.95, and the ideal dense projection's r.", model == ON_GPT ? "GPT" : "Digits network",
+             p->scale->paired, p->scale->paired, (double)model_n(p, model));
     page_svg_end(&r->page, caption);
     page_table_begin(&r->page, "The smallest d from which on r is above the threshold, at every d measured (a dense matrix and FJL only as far as they are affordable).", "operator|r > 0.95|r > 0.98|r > 0.99|noise over the ideal's, mean over d");
-    for (int o = 0; o < OPERATORS; o++)
-        page_row(&r->page, "%s|%s|%s|%s|%s", operators[o].name, smallest_text(p, prefix, operators[o].name, 0.95, 1),
-                 smallest_text(p, prefix, operators[o].name, 0.98, 1), smallest_text(p, prefix, operators[o].name, 0.99, 1),
-                 noise_text(p, name, operators[o].name));
-    page_row(&r->page, "ideal dense|%s|%s|%s|1", ideal_text(p, name, 0.95), ideal_text(p, name, 0.98), ideal_text(p, name, 0.99));
+    for (int o = 0; o < OPERATORS; o++) {
+        const char *op = operators[o].name;
+        page_row(&r->page, "%s|%s|%s|%s|%s", op, smallest_text(p, prefix, op, 0.95, 1), smallest_text(p, prefix, op, 0.98, 1),
+                 smallest_text(p, prefix, op, 0.99, 1), noise_text(p, name, op));
+    }
+    page_row(&r->page, "ideal dense|%s|%s|%s|1", ideal_text(p, name, 0.95), ideal_text(p, name, 0.98),
+             ideal_text(p, name, 0.99));
     page_table_end(&r->page);
     page_table_begin(&r->page, "r at each d, and in brackets the noise over the ideal's.",
                      "d|ideal|AFFD|AFJL|QK|FJL|FFD|SJLT|SRHT|dense");
@@ -518,14 +520,16 @@ static void write_summary(const report *r)
     for (int model = ON_GPT; model >= ON_DIGITS; model--) {
         char prefix[16];
         snprintf(prefix, sizeof prefix, "ip.%s", model_name[model]);
-        fprintf(f, "\nSmallest d, inner products, %s:\n\n| | r > 0.95 | r > 0.98 | r > 0.99 | noise over the ideal's |\n|---|---|---|---|---|\n",
-                model_name[model]);
-        for (int o = 0; o < OPERATORS; o++)
-            fprintf(f, "| %s | %s | %s | %s | %s |\n", operators[o].name, smallest_text(p, prefix, operators[o].name, 0.95, 1),
-                    smallest_text(p, prefix, operators[o].name, 0.98, 1), smallest_text(p, prefix, operators[o].name, 0.99, 1),
-                    noise_text(p, model_name[model], operators[o].name));
-        fprintf(f, "| ideal dense | %s | %s | %s | 1 |\n", ideal_text(p, model_name[model], 0.95), ideal_text(p, model_name[model], 0.98),
-                ideal_text(p, model_name[model], 0.99));
+        fprintf(f, "\nSmallest d, inner products, %s:\n\n| | r > 0.95 | r > 0.98 | r > 0.99 | noise over the ideal's |\n"
+                   "|---|---|---|---|---|\n", model_name[model]);
+        for (int o = 0; o < OPERATORS; o++) {
+            const char *op = operators[o].name;
+            fprintf(f, "| %s | %s | %s | %s | %s |\n", op, smallest_text(p, prefix, op, 0.95, 1),
+                    smallest_text(p, prefix, op, 0.98, 1), smallest_text(p, prefix, op, 0.99, 1),
+                    noise_text(p, model_name[model], op));
+        }
+        fprintf(f, "| ideal dense | %s | %s | %s | 1 |\n", ideal_text(p, model_name[model], 0.95),
+                ideal_text(p, model_name[model], 0.98), ideal_text(p, model_name[model], 0.99));
         snprintf(prefix, sizeof prefix, "eig.%s", model_name[model]);
         fprintf(f, "\nSmallest d, top-10 eigenvalues, %s:\n\n| | error < 0.2 | error < 0.1 | error < 0.05 |\n|---|---|---|---|\n", model_name[model]);
         for (int o = 0; o < 3; o++)
@@ -557,12 +561,12 @@ static void write_report(const paper *p)
 
     page_heading(g, "Inner products: which d is needed? (Table 6)");
     verdicts(&r, "Table 6");
-    page_p(g, "What is the operator's, and what the data's? An ideal dense Gaussian projection has an error of variance (|x|^2 |y|^2 + (x.y)^2)/d "
-              "in the product of x and y. With V the variance of the exact products over the pairs and W the mean of that numerator, both taken "
-              "from the exact products and norms, it has *r = sqrt(V / (V + W/d))*: the *ideal* line. "
+    page_p(g, "What is the operator's, and what the data's? An ideal dense Gaussian projection has an error of variance "
+              "(|x|^2 |y|^2 + (x.y)^2)/d in the product of x and y. With V the variance of the exact products over the pairs and W the "
+              "mean of that numerator, both from the exact gradients, it has *r = sqrt(V / (V + W/d))*: the *ideal* line. "
               "Noise: an operator's mean squared error over W/d; 1 is as good as dense. The errors of one draw hang together over "
-              "pairs (each gradient is in %d of them), so that r and noise of a few seeds stray from the line, most at small d; the part "
-              "of an error that is common to all products changes the noise and not r.", p->scale->paired);
+              "pairs (each gradient is in %d of them), so r and noise of a few seeds stray from the ideal; a factor common "
+              "to all products changes the noise and not r.", p->scale->paired);
     fidelity(&r, ON_GPT);
     page_p(g, "The trained digits network is sure of nearly all its digits: a few long gradients carry most of the variance of the inner products, so that r is high at small d already and says little about the rest.");
     fidelity(&r, ON_DIGITS);
