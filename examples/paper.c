@@ -72,14 +72,6 @@ static const struct { sketch_algo algo; const char *name; } operators[] = {
 };
 enum { OPERATORS = 8, DENSE = 7 };
 
-/* AFJL as the paper has it, with normals; the library's default is signs */
-static sketch_desc paper_desc(sketch_algo algo, uint64_t n, uint64_t d, uint64_t seed)
-{
-    sketch_desc desc = sketch_desc_make(algo, n, d, seed);
-    if (algo == SKETCH_AFJL) desc.diag = SKETCH_GAUSSIAN;
-    return desc;
-}
-
 static const int landscape_at[] = { 0, 10, 50, 100, 150, 200, 250, 500 };
 enum { LANDSCAPE = 8 };
 
@@ -495,7 +487,7 @@ static void inner_products(paper *p, int model)
             y = (float *)realloc(y, 2 * paired * d * sizeof(float));
             if (!y) die("memory", "allocation failed");
             for (int seed = 0; seed < seeds; seed++) {
-                sketch_desc desc = paper_desc(operators[o].algo, n, d, 1000 + (uint64_t)seed);
+                sketch_desc desc = sketch_desc_make(operators[o].algo, n, d, 1000 + (uint64_t)seed);
                 sketch_plan *plan;
                 sketch_work *work;
                 desc.threads = p->threads;
@@ -629,7 +621,7 @@ static void eigenvalues(paper *p, int model)
             snprintf(key, sizeof key, "eig.%s.%s.%d", model_name[model], operators[o].name, 1 << e);
             if ((model == ON_GPT && e < s->eig_from + 2 && e < 8) || lookup(p, key, NULL)) continue;
             for (int seed = 0; seed < seeds; seed++) {
-                sketch_desc desc = paper_desc(operators[o].algo, n, (uint64_t)1 << e, 2000 + (uint64_t)seed);
+                sketch_desc desc = sketch_desc_make(operators[o].algo, n, (uint64_t)1 << e, 2000 + (uint64_t)seed);
                 sketch_plan *plan;
                 sketch_work *work;
                 desc.threads = p->threads;
@@ -711,7 +703,7 @@ static void cost_of(paper *p, int variant, int hvp, int implicit, int repeats, d
         sketch_plan *plan = NULL;
         sketch_work *work = NULL;
         if (variant >= 0) {
-            sketch_desc desc = paper_desc(variants[variant].algo, n, d, 9);
+            sketch_desc desc = sketch_desc_make(variants[variant].algo, n, d, 9);
             desc.precond = variants[variant].precond;
             desc.threads = p->threads;
             desc.allocator.alloc_fn = meter_alloc;
@@ -783,7 +775,7 @@ static void speed(paper *p)
             const double *known = lookup(p, key, NULL);
             if (known) { last = known[0]; continue; }
             if (2 * last > p->scale->patience / 3) break;
-            sketch_desc desc = paper_desc(operators[which[o]].algo, n, d, 9);
+            sketch_desc desc = sketch_desc_make(operators[which[o]].algo, n, d, 9);
             sketch_plan *plan;
             sketch_work *work;
             double fastest = INFINITY;
@@ -822,7 +814,7 @@ static void bad_input(paper *p)
         snprintf(key, sizeof key, "walsh.%s", operators[which[o]].name);
         if (lookup(p, key, NULL)) continue;
         for (int draw = 0; draw < DRAWS; draw++) {
-            sketch_desc desc = paper_desc(operators[which[o]].algo, N, D, (uint64_t)draw);
+            sketch_desc desc = sketch_desc_make(operators[which[o]].algo, N, D, (uint64_t)draw);
             sketch_plan *plan;
             sketch_work *work;
             desc.threads = p->threads;
