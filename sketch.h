@@ -542,6 +542,7 @@ SKETCH_API sketch_status sketch_krylov_load(sketch_krylov *k, const char *path);
    named in place. NaN and Inf propagate but where it is said otherwise. Errors. E_ARG: a NULL pointer, d
    = 0, an unknown enum; E_SIZE: an array would not fit in memory. Zero rows are no error. Needs <math.h>
    and <string.h>, included with <stddef.h> at the head (outside extern "C"). */
+
 /* one answer; empty: { UINT64_MAX, NaN } */
 typedef struct sketch_hit {
     uint64_t id;
@@ -567,6 +568,7 @@ typedef struct sketch_advice {
    A heap of at most k hits with the worst at the root. Better: the higher score (SKETCH_HIGHEST) or the
    lower one (SKETCH_LOWEST); of equal scores the smaller id; NaN is worse than any number. So the k best
    of a set do not depend on the order of pushes. */
+
 /* Offers one hit to heap[k], of which *count are in use (start with 0; kept as it is on error). A NaN
    score never enters; +Inf and -Inf do. Equal (id, score) pairs are all kept. A heap may also start full
    (*count = k) of empty hits { UINT64_MAX, NaN }: any score replaces one. k = 0: nothing happens. E_ARG:
@@ -579,6 +581,7 @@ SKETCH_INLINE sketch_status sketch_topk_push(sketch_hit *heap, size_t k, size_t 
 SKETCH_INLINE sketch_status sketch_topk_sort(sketch_hit *heap, size_t count, sketch_order order);
 
 /* ---- scores ------------------------------------------------------------------------------------ */
+
 /* scores[nq,nt] = <q_i, t_j>, or their cosines. For an index that is too large for such a matrix:
    sketch_tda_topk. Error of a dot product: that of sketch_gemm_nt; of a cosine: the same over |q||t|,
    norms in f64. A row of zeros has cosine 0 with every finite row; a row with NaN or Inf has cosine NaN
@@ -607,11 +610,14 @@ SKETCH_INLINE sketch_status sketch_tda_topk(const sketch_store *store, const flo
 
 /* ---- whitening -------------------------------------------------------------------------------------
    TRAK's score (Park et al., ICML 2023, eq. 15; also a Gauss-Newton influence function in the sketched
-   space) is q^T (X^T X + ridge I)^-1 t, with X[N,d] the training sketches: memset(gram, 0, d*d*sizeof
-   *gram); ... for each run of rows: sketch_tda_gram(rows, nrows, d, gram); sketch_tda_whiten_factor(gram,
-   d, ridge); // a usual ridge: 1e-2 .. 1 times trace / d sketch_tda_whiten(gram, d, q, nq, scratch); //
-   then sketch_tda_scores or _topk with SKETCH_DOT Only the queries need whitening: the store stays as it
-   is. */
+   space) is q^T (X^T X + ridge I)^-1 t, with X[N,d] the training sketches:
+
+       memset(gram, 0, d*d*sizeof *gram);
+       ... for each run of rows: sketch_tda_gram(rows, nrows, d, gram);
+       sketch_tda_whiten_factor(gram, d, ridge);           // a usual ridge: 1e-2 .. 1 times trace / d
+       sketch_tda_whiten(gram, d, q, nq, scratch);         // then sketch_tda_scores or _topk with SKETCH_DOT
+
+   Only the queries need whitening: the store stays as it is. */
 enum { SKI_TILE = 32 };
 /* gram[d,d] += rows^T rows: set it to zero before the first call; it must be symmetric and stays so to the
    bit. Products of f32 are exact in f64, sums in f64: error <= (nrows + 1) 2^-53 sum |x_i x_j|. Untouched
@@ -634,6 +640,7 @@ SKETCH_INLINE sketch_status sketch_tda_whiten(const double *chol, size_t d, floa
                                               double *scratch /* [4*d] */);
 
 /* ---- correlations ------------------------------------------------------------------------------ */
+
 /* The correlation of a[n] and b[n], in [-1, 1]; two passes, f64. NaN: n < 2, NULL, a or b constant, or NaN
    or Inf among them. */
 SKETCH_INLINE double sketch_pearson(const float *a, const float *b, size_t n);
@@ -644,6 +651,7 @@ SKETCH_INLINE double sketch_spearman(const float *a, const float *b, size_t n,
                                      uint64_t *scratch /* [2*n] */);
 
 /* ---- the sketch length ------------------------------------------------------------------------- */
+
 /* out[rows,d_new] = the first d_new coordinates of each row, times sqrt(d/d_new): for AFFD and AFJL,
    SKETCH_SCALE_ISOMETRIC, this is the same plan's sketch of length d_new, to rounding (the block L must be
    the same: name it in both descriptors). Also right, as a sketch, for DENSE; not for the others. Rows of
@@ -655,43 +663,48 @@ SKETCH_INLINE sketch_status sketch_truncate(const float *y, size_t rows, size_t 
 enum { SKI_PARTS = 16 };
 /* How large a d gives Pearson r = target_r between sketched and true scores, over all pairs (query, train)
    - told from sketches alone, q[nq,d] and t[nt,d], without a full gradient. (Metric: dot products. The
-   last d mod 16 coordinates are not used.) Method. A pair's score is s + e: s the true one, with variance
-   V over pairs, e the sketch's error, with mean 0 and variance N = c/d. Then r(d) = sqrt(V / (V + c/d)),
-   and r = target at d = (c/V) target^2 / (1 - target^2). The coordinates are cut into 16 parts. Each is a
-   sketch of the same vectors, their errors (nearly) independent: so the covariance of two parts' scores is
-   V and their variance V + 16 N, up to scale. (With two parts this is the correlation of two half
-   sketches, V/(V + 2N). Every pair of parts is used, which is the average over all splits.) Interval.
-   Pairs that share a row, and all pairs through the one sketch, are dependent, so pairs are never
-   resampled: log F, F = (V + N)/N, gets the sum of three delete-a-group jackknife variances, over 16
-   groups of queries, of train rows (contiguous, as neighbours may be alike) and of coordinates, and a t
-   quantile with Satterthwaite's degrees of freedom. It is for the population that the rows were drawn
-   from, so a little wide for just these rows; with one query (or train row) it is for that one. No random
-   numbers: the same input gives the same bits. Assumes: coordinates are exchangeable and nearly
-   uncorrelated, and the error falls as 1/d: AFFD and DENSE, SJLT for d >> nnz, AFJL as long as its
-   collisions do not bite (they bend r(d) down at large d). Not QK, SRHT, FFD. The answer is for the
-   algorithm that made these sketches (in a simulation AFJL's c was 3 times AFFD's in one block and 1.3
-   times in eight, and r_at_d met the true r to 0.01 for both). A scale in front changes nothing. r is the
-   mean over draws of S: where a few directions carry all gradients, one S's r scatters around it (sd 0.02
-   at r = 0.957 for 3 directions). Fails where r cannot be told from 0 at the present d: the estimate of V
-   is then noise. d_high = INFINITY with SKETCH_OK: the data do not bound d from above. E_CONVERGE, d =
-   d_high = INFINITY (d_low is still a bound, r_at_d = 0): V <= 0: sketch with a larger d or take more
-   rows. E_CONVERGE also for scores that do not vary at all (then d_low = 0). Others: E_ARG: target_r not
-   in (0, 1); E_SIZE: d < 32 or nq nt < 16; E_NONFINITE. On these *advice is all zero. Measured: 92% to
-   100% of intervals held the truth for their rows (tests/test_helpers.c). Cost: nq nt d multiply-adds in
-   f64: a few hundred rows on each side are plenty. */
+   last d mod 16 coordinates are not used.)
+
+   Method. A pair's score is s + e: s the true one, with variance V over pairs, e the sketch's error, with
+   mean 0 and variance N = c/d. Then
+           r(d) = sqrt(V / (V + c/d)),   and r = target at d = (c/V) target^2 / (1 - target^2).
+   The coordinates are cut into 16 parts. Each is a sketch of the same vectors, their errors (nearly)
+   independent: so the covariance of two parts' scores is V and their variance V + 16 N, up to scale. (With
+   two parts this is the correlation of two half sketches, V/(V + 2N). Every pair of parts is used, which
+   is the average over all splits.) Interval. Pairs that share a row, and all pairs through the one sketch,
+   are dependent, so pairs are never resampled: log F, F = (V + N)/N, gets the sum of three delete-a-group
+   jackknife variances, over 16 groups of queries, of train rows (contiguous, as neighbours may be alike)
+   and of coordinates, and a t quantile with Satterthwaite's degrees of freedom. It is for the population
+   that the rows were drawn from, so a little wide for just these rows; with one query (or train row) it is
+   for that one. No random numbers: the same input gives the same bits.
+
+   Assumes: coordinates are exchangeable and nearly uncorrelated, and the error falls as 1/d: AFFD and
+   DENSE, SJLT for d >> nnz, AFJL as long as its collisions do not bite (they bend r(d) down at large d).
+   Not QK, SRHT, FFD. The answer is for the algorithm that made these sketches (in a simulation AFJL's c
+   was 3 times AFFD's in one block and 1.3 times in eight, and r_at_d met the true r to 0.01 for both). A
+   scale in front changes nothing. r is the mean over draws of S: where a few directions carry all
+   gradients, one S's r scatters around it (sd 0.02 at r = 0.957 for 3 directions). Fails where r cannot be
+   told from 0 at the present d: the estimate of V is then noise. d_high = INFINITY with SKETCH_OK: the
+   data do not bound d from above. E_CONVERGE, d = d_high = INFINITY (d_low is still a bound, r_at_d = 0):
+   V <= 0: sketch with a larger d or take more rows. E_CONVERGE also for scores that do not vary at all
+   (then d_low = 0). Others: E_ARG: target_r not in (0, 1); E_SIZE: d < 32 or nq nt < 16; E_NONFINITE. On
+   these *advice is all zero. Measured: 92% to 100% of intervals held the truth for their rows
+   (tests/test_helpers.c). Cost: nq nt d multiply-adds in f64: a few hundred rows on each side are plenty. */
 SKETCH_INLINE sketch_status sketch_advise_d(const float *q, size_t nq, const float *t, size_t nt, size_t d,
                                             double target_r, sketch_advice *advice);
 
 /* ---- the Hessian's spectrum ------------------------------------------------------------------------
    An operator is a callback. The sketched Hessian v -> S HVP(S^T v) is one (sketch_hessian_matvec), a
-   Hessian-vector product by finite differences another (sketch_hvp_fd), and everything from
-   sketch_lanczos on takes any. What runs long keeps its state in a plain struct, reports progress after
-   each step, and stops with E_CALLBACK (an operator returned nonzero, or progress did) or E_NONFINITE (an
-   operator's result holds NaN or Inf), keeping what was computed: call again to go on. How the
-   eigenvalues of S H S^T stand to those of H: S H S^T and H S^T S share their nonzero ones, so an
+   Hessian-vector product by finite differences another (sketch_hvp_fd), and everything from sketch_lanczos
+   on takes any. What runs long keeps its state in a plain struct, reports progress after each step, and
+   stops with E_CALLBACK (an operator returned nonzero, or progress did) or E_NONFINITE (an operator's
+   result holds NaN or Inf), keeping what was computed: call again to go on.
+
+   How the eigenvalues of S H S^T stand to those of H: S H S^T and H S^T S share their nonzero ones, so an
    eigenvalue above the bulk comes out within a factor 1 +- eps, eps the distortion of S on the leading
    eigenvectors, with noise of about (sum of |eigenvalues|)/d added; the null space of H stays one; but an
    identity becomes S S^T, about n/d: subtract a shift c I from H before sketching, not after. */
+
 /* out = A v; 0: success. v and out do not overlap; v must not be changed */
 typedef int (*sketch_matvec_fn)(void *user, const float *v, float *out);
 /* g[n] = gradient of the loss at theta[n]; 0: success */
@@ -738,6 +751,7 @@ typedef struct sketch_fd {
 SKETCH_INLINE int sketch_hvp_fd(void *user /* sketch_fd * */, const float *v, float *out);
 
 /* ---- Krylov spaces: Lanczos ---------------------------------------------------------------------- */
+
 /* all zero, or NULL: the defaults */
 typedef struct sketch_krylov_options {
     uint64_t        seed;            /* of random start vectors, restarts and probes */
@@ -781,6 +795,7 @@ SKETCH_INLINE sketch_status sketch_lanczos(sketch_matvec_fn fn, void *user, sket
                                            const sketch_krylov_options *opt /* NULL ok */);
 
 /* ---- Ritz values and vectors ---------------------------------------------------------------------- */
+
 /* Eigenvalues of the symmetric tridiagonal matrix with diagonal diag[m] and off-diagonal off[0..m-2] (off
    has m entries; spoilt): diag becomes them, ascending. z[m,nz] is multiplied by the eigenvectors: given
    row i of the identity in row i (nz = m), row i becomes the eigenvector of diag[i]; given nz columns of
@@ -832,6 +847,7 @@ SKETCH_INLINE sketch_status sketch_spectrum_summary(const sketch_krylov *k, cons
                                                     double *r /* [done], NULL ok */, sketch_spectrum *out);
 
 /* ---- Krylov spaces: Arnoldi ----------------------------------------------------------------------- */
+
 /* As sketch_lanczos, for an operator that is not symmetric: A V^T = V^T H + beta[m-1] v_m e_m^T with H
    upper Hessenberg, in the leading m x m of h (row stride k->steps; zeroed when done = 0). With a plan (n
    = k->d): the randomised Arnoldi process. Orthogonality is that of the sketches, which are kept in rows:
@@ -866,6 +882,7 @@ SKETCH_INLINE sketch_status sketch_arnoldi_eigen(const sketch_krylov *k, const d
                                                  const sketch_threads *threads /* NULL ok */);
 
 /* ---- spectral density and trace -------------------------------------------------------------------- */
+
 /* Stochastic Lanczos quadrature (Ubaru, Chen & Saad, SIMAX 2017): *count pairs with sum of weights 1 such
    that sum w f(node) estimates tr f(A)/d for the symmetric A. For each probe, a vector of random signs,
    k->steps steps of Lanczos; nodes: the Ritz values; weights: the squared FIRST components of T's
@@ -904,6 +921,7 @@ SKETCH_INLINE sketch_status sketch_trace(
    gradients: the answer, for a positive definite A + damping I. The Krylov space: a few products with A
    for many g, and for an A with negative eigenvalues. LiSSA: the only one for which A may be a new
    mini-batch's Hessian at every call. */
+
 /* x[d] = sum over Ritz pairs of u_i <u_i, g> / (theta_i + damping) + (g - V^T V g) / complement, theta and
    s from sketch_ritz. Pairs with |theta_i + damping| <= cutoff are left out (a pseudo-inverse). What is
    outside of the Krylov space has seen no curvature: complement is what it is divided by: `damping` for a
@@ -942,10 +960,10 @@ typedef struct sketch_lissa_options {
    o->damping and o->batch: step and iterations (after Klochkov & Liu, arXiv 2409.17357, who show that
    these two numbers decide whether LiSSA converges). A step contracts every eigenvalue l >= 0 by 1 - step
    (l + damping); a batch of b examples adds, in mean square, step^2 l trace/b (for a Gauss-Newton matrix,
-   whose examples' matrices are g g^T with |g|^2 near the trace): so step = 1 / (largest + trace/b +
-   damping), iterations = ceil(log(1/accuracy) / (step damping)), and a batch below trace/largest makes the
-   noise, not the curvature, set the step. E_ARG: damping or largest not > 0, trace < 0, accuracy not in
-   (0, 1), not finite: *o is as it was. */
+   whose examples' matrices are g g^T with |g|^2 near the trace): so
+           step = 1 / (largest + trace/b + damping),  iterations = ceil(log(1/accuracy) / (step damping)),
+   and a batch below trace/largest makes the noise, not the curvature, set the step. E_ARG: damping or
+   largest not > 0, trace < 0, accuracy not in (0, 1), not finite: *o is as it was. */
 SKETCH_INLINE sketch_status sketch_lissa_tune(double trace, double largest, double accuracy,
                                               sketch_lissa_options *o);
 /* x approaches (A + damping I)^-1 g by o->iterations steps of x += step (g - (A + damping I) x) from the x
@@ -1039,7 +1057,8 @@ SKETCH_INLINE sketch_status sketch_subspace_lift(const sketch_plan *plan, const 
                                                  float *theta, sketch_work *work);
 /* out[plan's d] = S g[n], the gradient with respect to w, components d and above set to zero: an optimiser
    that keeps a coordinate of zero gradients at rest (SGD, Adam; no weight decay from outside) then moves
-   in the subspace of dimension d. out is zero on error. E_SIZE: d = 0 or above the plan's. Cost: one S. */
+   in the subspace of dimension d. out is zero on error. E_SIZE: d = 0 or above the plan's. Cost: one S.
+*/
 SKETCH_INLINE sketch_status sketch_subspace_grad(const sketch_plan *plan, const void *g, sketch_dtype dtype,
                                                  uint64_t d, float *out, sketch_work *work);
 
@@ -7998,10 +8017,10 @@ SKI_INLINE void ski_scale(float *x, size_t n, double f) {
 
 SKI_INLINE double ski_orthogonalise(const float *v, size_t m, size_t d, float *w, double *c, double *sum,
                                        const sketch_threads *threads) {
-    /* w -= V^T V w for orthonormal rows V[m,d]; sum[m] = the coefficients taken out; returns |w| (NaN if w
-       is not finite). Gram-Schmidt in blocks, twice; more often while a pass still halves w: it was then
-       mostly in the space (Giraud, Langou, Rozloznik & van den Eshof, Numer. Math. 2005: twice is enough
-       unless it is all in there). */
+    /* w -= V^T V w for orthonormal rows V[m,d]; sum[m] = the coefficients taken out; returns |w| (NaN if w is
+   not finite). Gram-Schmidt in blocks, twice; more often while a pass still halves w: it was then mostly
+   in the space (Giraud, Langou, Rozloznik & van den Eshof, Numer. Math. 2005: twice is enough unless it is
+   all in there). */
     double before, after = ski_norm(w, d);
     size_t i;
     int pass;
