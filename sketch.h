@@ -978,16 +978,21 @@ SKETCH_INLINE sketch_status sketch_lissa(sketch_matvec_fn fn, void *user, size_t
                                          sketch_solved *out, const sketch_progress *progress /* NULL ok */);
 
 /* ---- intrinsic dimension -----------------------------------------------------------------------------
-   The least d such that training inside a random d-dimensional subspace, theta = theta0 + S^T w, reaches
-   90% of what full training does (Li et al., ICLR 2018; paper, sec. 4 and Listing 9), found to a factor
-   of 2 in one run: the subspaces for d, 2d, 4d .. are nested (the first d rows of one plan of length
-   d_max), and when progress stalls d doubles while the parameters stay. Training lives elsewhere: ask
-   what to do, do it, tell the metric. sketch_idsearch_begin(&s, &options); while
-   (sketch_idsearch_next(&s, &d, &restart) == SKETCH_OK && d) { if (restart) memset(w, 0, d_max * sizeof
-   *w); // w = 0, and the optimiser's state with it for (c steps) { sketch_subspace_lift(plan, theta0, w,
-   theta, work); ... gradient g at theta ...; sketch_subspace_grad(plan, g, SKETCH_F32, d, gw, work);
-   optimiser(w, gw); } sketch_idsearch_tell(&s, metric(theta), &record); // save s and record: that is all
-   there is to resume from } s.answer // sketch_idsearch_result says whether it is one */
+   The least d such that training inside a random d-dimensional subspace, theta = theta0 + S^T w, reaches 90%
+   of what full training does (Li et al., ICLR 2018; paper, sec. 4 and Listing 9), found to a factor of 2 in
+   one run: the subspaces for d, 2d, 4d .. are nested (the first d rows of one plan of length d_max), and when
+   progress stalls d doubles while the parameters stay. Training lives elsewhere: ask what to do, do it, tell the metric.
+
+       sketch_idsearch_begin(&s, &options);
+       while (sketch_idsearch_next(&s, &d, &restart) == SKETCH_OK && d) {
+           if (restart) memset(w, 0, d_max * sizeof *w);        // w = 0, and the optimiser's state with it
+           for (c steps) {
+               sketch_subspace_lift(plan, theta0, w, theta, work); ... gradient g at theta ...;
+               sketch_subspace_grad(plan, g, SKETCH_F32, d, gw, work); optimiser(w, gw);
+           }
+           sketch_idsearch_tell(&s, metric(theta), &record);    // save s and record, to resume from
+       }
+       s.answer                                         // sketch_idsearch_result says whether it is one */
 typedef struct sketch_idsearch_options {
     uint64_t     d_min, d_max;       /* 1 <= d_min <= d_max: the plan's d */
     double       target;             /* the metric to reach: 90% of full training's */
@@ -6148,37 +6153,52 @@ SKETCH_API sketch_threads sketch_threads_openmp(void) {
 }
 #endif
 
-/* // >>store =====================================================================================
+/* // >>store ================================================================================================
    A store is a directory. Integers and floats in it are little-endian; sums are CRC-32C (Castagnoli:
    reflected polynomial 0x82F63B78, start and final xor ffffffff; of "123456789" it is e3069283), "hex" is
-   lower case. Files with other names are ignored. meta.json Written once, never changed: to a temporary
-   file meta-*.tmp, fsync, link to meta.json (rename where there are no hard links), fsync of the
-   directory. Exactly these bytes, lines ended by \n, two spaces of indent: { "format": "sketch.h store",
-   "version": 1, "operator": "sketch.h stream=2 algo=1 n=... ", the text that the fingerprint hashes
-   "fingerprint": "0123456789abcdef", 16 hex digits "d": 1024, "dtype": "f32", "scale":
-   5.6568542494923806, information: sketch_info.scale, %.17g "crc32c": "89abcdef" 8 hex digits: of all
-   bytes before this line } seg-U.npy Rows: npy 1.0, '<f4', C order, [count, d], 128 bytes of header, then
-   the rows without gaps. seg-U.idx.npy Index: npy 1.0, 128 bytes of header, then for row k of seg-U.npy
-   the 16-byte record k: id <u8, row <u4 = CRC of the row's 4 d bytes, rec <u4 = CRC of the record's first
-   12 bytes. U: 1 to 40 of [0-9A-Za-z-]. Here: seconds since 1970, process, counter: so names sort by age.
-   Headers 93 'NUMPY' 01 00 76 00, then one of these texts, spaces to byte 126, \n at byte 127; %18 is
-   count, right-aligned in 18 characters: {'descr': '<f4', 'fortran_order': False, 'shape': (%18, d), }
-   {'descr': [('id', '<u8'), ('row', '<u4'), ('rec', '<u4')], 'fortran_order': False, 'shape': (%18,), }
+   lower case. Files with other names are ignored.
+
+   meta.json: Written once, never changed: to a temporary file meta-*.tmp, fsync, link to meta.json
+      (rename where there are no hard links), fsync of the directory. Exactly these bytes, lines ended by
+      \n, two spaces of indent:
+           {
+             "format": "sketch.h store",
+             "version": 1,
+             "operator": "sketch.h stream=3 algo=1 n=... ",   the text that the fingerprint hashes
+             "fingerprint": "0123456789abcdef",       16 hex digits
+             "d": 1024,
+             "dtype": "f32",
+             "scale": 5.6568542494923806,             information: sketch_info.scale, %.17g
+             "crc32c": "89abcdef"                     8 hex digits: of all bytes before this line
+           }
+   seg-U.npy: Rows: npy 1.0, '<f4', C order, [count, d], 128 bytes of header, then the rows without
+      gaps.
+   seg-U.idx.npy: Index: npy 1.0, 128 bytes of header, then for row k of seg-U.npy the 16-byte record k:
+      id <u8, row <u4 = CRC of the row's 4 d bytes, rec <u4 = CRC of the record's first 12 bytes. U: 1 to
+      40 of [0-9A-Za-z-]. Here: seconds since 1970, process, counter: so names sort by age.
+   Headers: 93 'NUMPY' 01 00 76 00, then one of these texts, spaces to byte 126, \n at byte 127; %18 is
+      count, right-aligned in 18 characters:
+         {'descr': '<f4', 'fortran_order': False, 'shape': (%18, d), }
+         {'descr': [('id', '<u8'), ('row', '<u4'), ('rec', '<u4')], 'fortran_order': False, 'shape': (%18,), }
    count never exceeds what is committed, and may lag behind it after a crash: for other readers, advice
-   to us, and the only bytes that are overwritten: nonsense in them is no error. Rows A segment has as
-   many rows as its index has valid records (rec is right) before the first invalid one, as far as those
-   rows lie within seg-U.npy. What follows is the remainder of a crash, or a writer at work. Headers are
-   checked (E_FORMAT) once there is a valid record; a shorter or unreadable beginning of a file is a crash
-   at creation: 0 rows. Order Segments by name (strcmp), rows by position; a handle gives rows it
-   discovers later the next free numbers. Writing A segment has one writer, the handle that created it
-   (O_EXCL), and its bytes are written once, headers' counts excepted; nothing is ever truncated or
-   deleted. Commit: rows, fdatasync; the first time also fdatasync of the index (header) and fsync of the
-   directory; records, fdatasync; counts, rows' file first. Close syncs the counts. Limits Little-endian
-   hosts (others: E_UNSUPPORTED, rows are mapped in place). 32-bit systems: _FILE_OFFSET_BITS=64 for files
-   over 2 GB. A relative dir is looked up again at the first append and at refresh: do not chdir. A handle
-   must not be used by a forked child (append and commit are E_STATE there). A file that somebody else
-   truncates while it is mapped is SIGBUS. includes: errno.h, stdio.h, stdlib.h, string.h, time.h;
-   dirent.h, fcntl.h, sys/mman.h, sys/stat.h, sys/types.h, unistd.h (not on _WIN32) */
+      to us, and the only bytes that are overwritten: nonsense in them is no error.
+   Rows: A segment has as many rows as its index has valid records (rec is right) before the first
+      invalid one, as far as those rows lie within seg-U.npy. What follows is the remainder of a crash, or
+      a writer at work. Headers are checked (E_FORMAT) once there is a valid record; a shorter or
+      unreadable beginning of a file is a crash at creation: 0 rows.
+   Order: Segments by name (strcmp), rows by position; a handle gives rows it discovers later the next
+      free numbers.
+   Writing: A segment has one writer, the handle that created it (O_EXCL), and its bytes are written
+      once, headers' counts excepted; nothing is ever truncated or deleted. Commit: rows, fdatasync; the
+      first time also fdatasync of the index (header) and fsync of the directory; records, fdatasync;
+      counts, rows' file first. Close syncs the counts.
+   Limits: Little-endian hosts (others: E_UNSUPPORTED, rows are mapped in place). 32-bit systems:
+      _FILE_OFFSET_BITS=64 for files over 2 GB. A relative dir is looked up again at the first append and
+      at refresh: do not chdir. A handle must not be used by a forked child (append and commit are E_STATE
+      there). A file that somebody else truncates while it is mapped is SIGBUS.
+
+   includes: errno.h, stdio.h, stdlib.h, string.h, time.h; dirent.h, fcntl.h, sys/mman.h, sys/stat.h,
+   sys/types.h, unistd.h (not on _WIN32) */
 #ifndef SKETCH_NO_STDIO
 #ifdef _WIN32
 
