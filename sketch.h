@@ -534,14 +534,14 @@ SKETCH_API sketch_status sketch_krylov_load(sketch_krylov *k, const char *path);
 #endif
 
 /* ---- helpers: training data attribution; the Hessian's spectrum; intrinsic dimension ----------------------
-   Training data attribution; the Hessian's spectrum; intrinsic dimension. Plain C on the calls above
-   alone, so that it reads as a worked example of them. Nothing here allocates, prints, or keeps state;
-   scratch is the caller's or under 48 KiB of stack. Words. q[nq,d]: sketches of query gradients; t[nt,d]:
-   sketches of training gradients; rows contiguous, f32. score: the inner product (SKETCH_DOT) or the
-   cosine (SKETCH_COSINE) of two rows. A sketch is not changed by any of these but where a parameter is
-   named in place. NaN and Inf propagate but where it is said otherwise. Errors. E_ARG: a NULL pointer, d
-   = 0, an unknown enum; E_SIZE: an array would not fit in memory. Zero rows are no error. Needs <math.h>
-   and <string.h>, included with <stddef.h> at the head (outside extern "C"). */
+   Plain C on the calls above alone, so that they read as worked examples of them. Nothing here allocates,
+   prints, or keeps state; scratch is the caller's or under 48 KiB of stack.
+
+   Words. q[nq,d]: sketches of query gradients; t[nt,d]: sketches of training gradients; rows contiguous, f32.
+   score: the inner product (SKETCH_DOT) or the cosine (SKETCH_COSINE) of two rows. A sketch is not changed by
+   any of these but where a parameter is named in place. NaN and Inf propagate but where it is said otherwise.
+   Errors. E_ARG: a NULL pointer, d = 0, an unknown enum; E_SIZE: an array would not fit in memory. Zero rows
+   are no error. */
 
 /* one answer; empty: { UINT64_MAX, NaN } */
 typedef struct sketch_hit {
@@ -981,7 +981,8 @@ SKETCH_INLINE sketch_status sketch_lissa(sketch_matvec_fn fn, void *user, size_t
    The least d such that training inside a random d-dimensional subspace, theta = theta0 + S^T w, reaches 90%
    of what full training does (Li et al., ICLR 2018; paper, sec. 4 and Listing 9), found to a factor of 2 in
    one run: the subspaces for d, 2d, 4d .. are nested (the first d rows of one plan of length d_max), and when
-   progress stalls d doubles while the parameters stay. Training lives elsewhere: ask what to do, do it, tell the metric.
+   progress stalls d doubles while the parameters stay. Training lives elsewhere: ask what to do, do it, tell
+   the metric.
 
        sketch_idsearch_begin(&s, &options);
        while (sketch_idsearch_next(&s, &d, &restart) == SKETCH_OK && d) {
