@@ -618,7 +618,7 @@ SKETCH_INLINE sketch_status sketch_tda_topk(const sketch_store *store, const flo
        sketch_tda_whiten(gram, d, q, nq, scratch);         // then sketch_tda_scores or _topk with SKETCH_DOT
 
    Only the queries need whitening: the store stays as it is. */
-enum { SKI_TILE = 32 };
+
 /* gram[d,d] += rows^T rows: set it to zero before the first call; it must be symmetric and stays so to the
    bit. Products of f32 are exact in f64, sums in f64: error <= (nrows + 1) 2^-53 sum |x_i x_j|. Untouched
    on error. Memory: 8 d^2 bytes, the caller's (d = 4096: 128 MiB). Cost: nrows d^2/2 multiply-adds, and
@@ -653,14 +653,13 @@ SKETCH_INLINE double sketch_spearman(const float *a, const float *b, size_t n,
 /* ---- the sketch length ------------------------------------------------------------------------- */
 
 /* out[rows,d_new] = the first d_new coordinates of each row, times sqrt(d/d_new): for AFFD and AFJL,
-   SKETCH_SCALE_ISOMETRIC, this is the same plan's sketch of length d_new, to rounding (the block L must be
-   the same: name it in both descriptors). Also right, as a sketch, for DENSE; not for the others. Rows of
+   SKETCH_SCALE_ISOMETRIC, this is the sketch of length d_new of the same plan at that d: its values to
+   rounding, not its bits (the block L must be the same: name it in both descriptors). Also right, as a sketch, for DENSE; not for the others. Rows of
    y are y_stride floats apart (0: d), those of out d_new. out == y is allowed, and then the result is y's
    first rows*d_new floats; any other overlap is not. E_SIZE: d_new = 0 or > d, 0 < y_stride < d: out
    untouched. */
 SKETCH_INLINE sketch_status sketch_truncate(const float *y, size_t rows, size_t d, size_t y_stride,
                                             float *out, size_t d_new);
-enum { SKI_PARTS = 16 };
 /* How large a d gives Pearson r = target_r between sketched and true scores, over all pairs (query, train)
    - told from sketches alone, q[nq,d] and t[nt,d], without a full gradient. (Metric: dot products. The
    last d mod 16 coordinates are not used.)
@@ -7516,6 +7515,7 @@ SKETCH_INLINE sketch_status sketch_tda_topk(const sketch_store *store, const flo
 #endif
 
 /* ---- whitening ------------------------------------------------------------------------------------- */
+enum { SKI_TILE = 32 };
 /* 24 KiB: one step of a blocked product, in L1. One struct, so that the compiler sees that nothing
    overlaps */
 typedef struct ski_tile {
@@ -7754,6 +7754,7 @@ SKETCH_INLINE double sketch_spearman(const float *a, const float *b, size_t n,
 
 /* ---- the sketch length ------------------------------------------------------------------------- */
 
+enum { SKI_PARTS = 16 };
 SKETCH_INLINE sketch_status sketch_truncate(const float *y, size_t rows, size_t d, size_t y_stride,
                                             float *out, size_t d_new) {
     double f;
