@@ -654,10 +654,10 @@ SKETCH_INLINE double sketch_spearman(const float *a, const float *b, size_t n,
 
 /* out[rows,d_new] = the first d_new coordinates of each row, times sqrt(d/d_new): for AFFD and AFJL,
    SKETCH_SCALE_ISOMETRIC, this is the sketch of length d_new of the same plan at that d: its values to
-   rounding, not its bits (the block L must be the same: name it in both descriptors). Also right, as a sketch, for DENSE; not for the others. Rows of
-   y are y_stride floats apart (0: d), those of out d_new. out == y is allowed, and then the result is y's
-   first rows*d_new floats; any other overlap is not. E_SIZE: d_new = 0 or > d, 0 < y_stride < d: out
-   untouched. */
+   rounding, not its bits (the block L must be the same: name it in both descriptors). Also right, as a
+   sketch, for DENSE; not for the others. Rows of y are y_stride floats apart (0: d), those of out d_new.
+   out == y is allowed, and then the result is y's first rows*d_new floats; any other overlap is not.
+   E_SIZE: d_new = 0 or > d, 0 < y_stride < d: out untouched. */
 SKETCH_INLINE sketch_status sketch_truncate(const float *y, size_t rows, size_t d, size_t y_stride,
                                             float *out, size_t d_new);
 /* How large a d gives Pearson r = target_r between sketched and true scores, over all pairs (query, train)
@@ -7754,7 +7754,6 @@ SKETCH_INLINE double sketch_spearman(const float *a, const float *b, size_t n,
 
 /* ---- the sketch length ------------------------------------------------------------------------- */
 
-enum { SKI_PARTS = 16 };
 SKETCH_INLINE sketch_status sketch_truncate(const float *y, size_t rows, size_t d, size_t y_stride,
                                             float *out, size_t d_new) {
     double f;
@@ -7769,6 +7768,8 @@ SKETCH_INLINE sketch_status sketch_truncate(const float *y, size_t rows, size_t 
         for (j = 0; j < d_new; j++) out[i * d_new + j] = (float)((double)y[i * y_stride + j] * f);
     return SKETCH_OK;
 }
+
+enum { SKI_PARTS = 16 };
 /* Sums over pairs (query, train) that sketch_advise_d works from. The coordinates are cut into 16 parts;
    p_b: a pair's score from part b alone; X = sum of the p_b. Sums of disjoint groups of pairs add and
    subtract. */
