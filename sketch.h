@@ -6343,6 +6343,35 @@ typedef struct ski_store_run {
     ski_store_seg *seg;
 } ski_store_run;
 
+/* Tables of CRC-32C for eight bytes at a time */
+typedef struct ski_crc {
+    uint32_t of[8][256];
+} ski_crc;
+static void ski_crc_init(ski_crc *t) {
+    uint32_t i, j, c;
+    for (i = 0; i < 256; i++) {
+        for (c = i, j = 0; j < 8; j++) c = (c >> 1) ^ (0x82F63B78u & (0u - (c & 1u)));
+        t->of[0][i] = c;
+    }
+    for (j = 1; j < 8; j++)
+        for (i = 0; i < 256; i++) t->of[j][i] = (t->of[j-1][i] >> 8) ^ t->of[0][t->of[j-1][i] & 255u];
+}
+/* 8 bytes a step, little-endian loads */
+static uint32_t ski_crc_of(const ski_crc *t, const void *data, size_t n) {
+    const unsigned char *p = (const unsigned char *)data;
+    uint32_t c = 0xFFFFFFFFu, a, b;
+    for (; n >= 8; n -= 8, p += 8) {
+        memcpy(&a, p, 4);
+        memcpy(&b, p + 4, 4);
+        a ^= c;
+        c = t->of[7][a & 255u] ^ t->of[6][(a >> 8) & 255u] ^ t->of[5][(a >> 16) & 255u]
+            ^ t->of[4][a >> 24] ^ t->of[3][b & 255u] ^ t->of[2][(b >> 8) & 255u]
+            ^ t->of[1][(b >> 16) & 255u] ^ t->of[0][b >> 24];
+    }
+    for (; n; n--, p++) c = (c >> 8) ^ t->of[0][(c ^ *p) & 255u];
+    return ~c;
+}
+
 struct sketch_store {
     uint64_t        d, row_bytes, fingerprint, count;
     ski_store_seg **segs;           /* sorted by name */
@@ -6362,35 +6391,10 @@ struct sketch_store {
     unsigned char  *recs;
     size_t          pending, recs_cap;
     char           *dir, *path[2];  /* path: scratch for ski_store_path */
-    uint32_t        crc[8][256];
+    ski_crc         crc;
 };
 
 /* ---- small parts ---- */
-static void ski_store_crc_init(sketch_store *s) {
-    uint32_t i, j, c;
-    for (i = 0; i < 256; i++) {
-        for (c = i, j = 0; j < 8; j++) c = (c >> 1) ^ (0x82F63B78u & (0u - (c & 1u)));
-        s->crc[0][i] = c;
-    }
-    for (j = 1; j < 8; j++)
-        for (i = 0; i < 256; i++) s->crc[j][i] = (s->crc[j-1][i] >> 8) ^ s->crc[0][s->crc[j-1][i] & 255u];
-}
-/* 8 bytes a step, little-endian loads */
-static uint32_t ski_store_crc(const sketch_store *s, const void *data, size_t n) {
-    const unsigned char *p = (const unsigned char *)data;
-    uint32_t c = 0xFFFFFFFFu, a, b;
-    for (; n >= 8; n -= 8, p += 8) {
-        memcpy(&a, p, 4);
-        memcpy(&b, p + 4, 4);
-        a ^= c;
-        c = s->crc[7][a & 255u] ^ s->crc[6][(a >> 8) & 255u] ^ s->crc[5][(a >> 16) & 255u]
-            ^ s->crc[4][a >> 24] ^ s->crc[3][b & 255u] ^ s->crc[2][(b >> 8) & 255u]
-            ^ s->crc[1][(b >> 16) & 255u] ^ s->crc[0][b >> 24];
-    }
-    for (; n; n--, p++) c = (c >> 8) ^ s->crc[0][(c ^ *p) & 255u];
-    return ~c;
-}
-
 /* Room for `more` elements after the `used` ones: p itself, a larger copy (p is freed), or NULL (p is as
    it was). */
 static void *ski_store_grow(void *p, size_t *cap, size_t used, size_t more, size_t elem) {
@@ -6640,7 +6644,7 @@ static sketch_status ski_store_scan(sketch_store *s, ski_store_seg *g) {
         for (i = 0; i < n; i++) {
             uint32_t c;
             memcpy(&c, buf + i * SKI_STORE_REC + 12, 4);
-            if (c != ski_store_crc(s, buf + i * SKI_STORE_REC, 12)) {
+            if (c != ski_crc_of(&s->crc, buf + i * SKI_STORE_REC, 12)) {
                 end = 1;
                 break;
             }
@@ -6784,7 +6788,7 @@ static sketch_status ski_store_meta_read(sketch_store *s, char *op, int *found) 
         return SKETCH_E_FORMAT;
     p += 2;
     snprintf(tail, sizeof tail, "  \"crc32c\": \"%08lx\"\n}\n",
-             (unsigned long)ski_store_crc(s, text, (size_t)(p - text)));
+             (unsigned long)ski_crc_of(&s->crc, text, (size_t)(p - text)));
     return (size_t)(text + got - p) == strlen(tail) && strcmp(p, tail) == 0 ? SKETCH_OK : SKETCH_E_FORMAT;
 }
 static sketch_status ski_store_meta_create(sketch_store *s, const char *op, const sketch_info *info) {
@@ -6813,7 +6817,7 @@ static sketch_status ski_store_meta_create(sketch_store *s, const char *op, cons
     if (n < 0 || (size_t)n >= sizeof text - 64) return SKETCH_E_SIZE;
     len = (size_t)n;
     len += (size_t)snprintf(text + len, 64, "  \"crc32c\": \"%08lx\"\n}\n",
-                            (unsigned long)ski_store_crc(s, text, len));
+                            (unsigned long)ski_crc_of(&s->crc, text, len));
 
     if (ski_store_unique(s, "meta", ".tmp", NULL, name, &fd, NULL) < 0) return SKETCH_E_IO;
     bad = ski_store_put(fd, 0, text, len) != 0 || ski_store_sync(fd) != 0;
@@ -6871,7 +6875,7 @@ SKETCH_API sketch_status sketch_store_open(const char *dir, const sketch_plan *p
     s->data_fd = s->idx_fd = -1;
     s->writable = plan != NULL;
     s->pid = (long)getpid();
-    ski_store_crc_init(s);
+    ski_crc_init(&s->crc);
 
     st = ski_store_meta_read(s, op, &found);
     if (st == SKETCH_OK && !found && plan) {
@@ -6969,10 +6973,10 @@ SKETCH_API sketch_status sketch_store_append(sketch_store *s, const uint64_t *id
         return ski_store_fail(s);
     for (i = 0; i < nrows; i++) {
         unsigned char *r = s->recs + (s->pending + i) * SKI_STORE_REC;
-        uint32_t c = ski_store_crc(s, rows + i * (size_t)s->d, (size_t)s->row_bytes);
+        uint32_t c = ski_crc_of(&s->crc, rows + i * (size_t)s->d, (size_t)s->row_bytes);
         memcpy(r, &ids[i], 8);
         memcpy(r + 8, &c, 4);
-        c = ski_store_crc(s, r, 12);
+        c = ski_crc_of(&s->crc, r, 12);
         memcpy(r + 12, &c, 4);
     }
     memcpy(g->ids + total, ids, nrows * sizeof *ids);
@@ -7097,9 +7101,9 @@ SKETCH_API sketch_status sketch_store_verify(sketch_store *s, uint64_t *bad_rows
                 memcpy(&row, r + 8, 4);
                 memcpy(&rec, r + 12, 4);
                 bad += (j + 1) * SKI_STORE_REC > got || k + j >= have || memcmp(r, &g->ids[k + j], 8) != 0
-                       || rec != ski_store_crc(s, r, 12)
+                       || rec != ski_crc_of(&s->crc, r, 12)
                        || row
-                              != ski_store_crc(s, g->map + SKI_STORE_HEAD + (k + j) * s->row_bytes,
+                              != ski_crc_of(&s->crc, g->map + SKI_STORE_HEAD + (k + j) * s->row_bytes,
                                                (size_t)s->row_bytes);
             }
         }
@@ -7122,7 +7126,7 @@ enum { SKI_KRYLOV_SLOT = 68, SKI_KRYLOV_HEAD = 4096, SKI_KRYLOV_REC = 24, SKI_KR
 static uint64_t ski_krylov_at(uint64_t d, uint64_t row) {
     return SKI_KRYLOV_HEAD + row * (SKI_KRYLOV_REC + 4 * d);
 }
-static void ski_krylov_slot_put(const sketch_store *crc, const sketch_krylov *k, uint64_t rows,
+static void ski_krylov_slot_put(const ski_crc *crc, const sketch_krylov *k, uint64_t rows,
                                 unsigned char *slot) {
     uint64_t u[3];
     double f[3];
@@ -7136,11 +7140,11 @@ static void ski_krylov_slot_put(const sketch_store *crc, const sketch_krylov *k,
     memcpy(slot, "sketch.h krylov1", 16);
     memcpy(slot + 16, u, 24);
     memcpy(slot + 40, f, 24);
-    c = ski_store_crc(crc, slot, 64);
+    c = ski_crc_of(crc, slot, 64);
     memcpy(slot + 64, &c, 4);
 }
 /* Which slot counts: 0 or 1, its numbers in u and f; -1: none; -2: cannot be read. */
-static int ski_krylov_slot_get(const sketch_store *crc, int fd, uint64_t *u, double *f) {
+static int ski_krylov_slot_get(const ski_crc *crc, int fd, uint64_t *u, double *f) {
     unsigned char slot[SKI_KRYLOV_SLOT];
     size_t got;
     uint32_t c;
@@ -7151,7 +7155,7 @@ static int ski_krylov_slot_get(const sketch_store *crc, int fd, uint64_t *u, dou
         memcpy(&c, slot + 64, 4);
         memcpy(&rows, slot + 24, 8);
         if (got < sizeof slot || memcmp(slot, "sketch.h krylov1", 16) != 0
-            || c != ski_store_crc(crc, slot, 64) || (best >= 0 && rows <= u[1]))
+            || c != ski_crc_of(crc, slot, 64) || (best >= 0 && rows <= u[1]))
             continue;
         best = which;
         memcpy(u, slot + 16, 24);
@@ -7159,7 +7163,7 @@ static int ski_krylov_slot_get(const sketch_store *crc, int fd, uint64_t *u, dou
     }
     return best;
 }
-static int ski_krylov_create(const sketch_store *crc, const sketch_krylov *k, const char *path) {
+static int ski_krylov_create(const ski_crc *crc, const sketch_krylov *k, const char *path) {
     char tmp[SKI_KRYLOV_PATH + 8];
     unsigned char head[SKI_KRYLOV_HEAD];
     size_t n = strlen(path);
@@ -7184,7 +7188,7 @@ static int ski_krylov_create(const sketch_store *crc, const sketch_krylov *k, co
         memcpy(tmp, ".", 2);
     return ski_store_sync_dir(tmp);
 }
-static sketch_status ski_krylov_io_ok(const sketch_krylov *k, const char *path, sketch_store *crc) {
+static sketch_status ski_krylov_io_ok(const sketch_krylov *k, const char *path, ski_crc *crc) {
     const uint32_t one = 1;
     if (!k || !k->basis || !k->alpha || !k->beta || !k->d || !path || !*path
         || strlen(path) >= SKI_KRYLOV_PATH)
@@ -7192,11 +7196,11 @@ static sketch_status ski_krylov_io_ok(const sketch_krylov *k, const char *path, 
     if (!sketch_krylov_floats(k->d, k->steps) || k->done > k->steps || k->saved > k->done + 1)
         return SKETCH_E_SIZE;
     if (*(const unsigned char *)&one != 1) return SKETCH_E_UNSUPPORTED;
-    ski_store_crc_init(crc);
+    ski_crc_init(crc);
     return SKETCH_OK;
 }
 SKETCH_API sketch_status sketch_krylov_save(sketch_krylov *k, const char *path) {
-    sketch_store crc;               /* its tables only: 8 KiB of stack */
+    ski_crc crc;                    /* 8 KiB of stack */
     unsigned char rec[SKI_KRYLOV_REC], slot[SKI_KRYLOV_SLOT];
     uint64_t u[3], size, i;
     double f[3];
@@ -7222,9 +7226,9 @@ SKETCH_API sketch_status sketch_krylov_save(sketch_krylov *k, const char *path) 
         ab[0] = i ? k->alpha[i - 1] : 0;
         ab[1] = i ? k->beta[i - 1] : 0;
         memcpy(rec, ab, 16);
-        c = ski_store_crc(&crc, row, k->d * sizeof(float));
+        c = ski_crc_of(&crc, row, k->d * sizeof(float));
         memcpy(rec + 16, &c, 4);
-        c = ski_store_crc(&crc, rec, 20);
+        c = ski_crc_of(&crc, rec, 20);
         memcpy(rec + 20, &c, 4);
         bad = ski_store_put(fd, ski_krylov_at(k->d, i), rec, sizeof rec) != 0
               || ski_store_put(fd, ski_krylov_at(k->d, i) + SKI_KRYLOV_REC, row, k->d * sizeof(float)) != 0;
@@ -7238,7 +7242,7 @@ SKETCH_API sketch_status sketch_krylov_save(sketch_krylov *k, const char *path) 
     return SKETCH_OK;
 }
 SKETCH_API sketch_status sketch_krylov_load(sketch_krylov *k, const char *path) {
-    sketch_store crc;
+    ski_crc crc;
     unsigned char rec[SKI_KRYLOV_REC];
     uint64_t u[3], size, rows, i;
     double f[3];
@@ -7264,7 +7268,7 @@ SKETCH_API sketch_status sketch_krylov_load(sketch_krylov *k, const char *path) 
         close(fd);
         return which == -2 ? SKETCH_E_IO : SKETCH_E_FORMAT;
     }
-    first = ski_store_crc(&crc, k->basis, bytes);
+    first = ski_crc_of(&crc, k->basis, bytes);
     rows = SKI_MIN(u[1], (uint64_t)k->steps + 1);
     for (i = 0; i < rows && st == SKETCH_OK; i++) {
         double ab[2];
@@ -7275,7 +7279,7 @@ SKETCH_API sketch_status sketch_krylov_load(sketch_krylov *k, const char *path) 
         }
         memcpy(ab, rec, 16);
         memcpy(c, rec + 16, 8);
-        if (got < sizeof rec || c[1] != ski_store_crc(&crc, rec, 20) || (i == 0 && c[0] != first)) {
+        if (got < sizeof rec || c[1] != ski_crc_of(&crc, rec, 20) || (i == 0 && c[0] != first)) {
             st = SKETCH_E_FORMAT;
             break;
         }
@@ -7283,7 +7287,7 @@ SKETCH_API sketch_status sketch_krylov_load(sketch_krylov *k, const char *path) 
             st = SKETCH_E_IO;
             break;
         }
-        if (got < bytes || c[0] != ski_store_crc(&crc, row, bytes)) st = SKETCH_E_FORMAT;
+        if (got < bytes || c[0] != ski_crc_of(&crc, row, bytes)) st = SKETCH_E_FORMAT;
         else if (i) {
             k->alpha[i - 1] = ab[0];
             k->beta[i - 1] = ab[1];
