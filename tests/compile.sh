@@ -5,7 +5,7 @@
 #   gcc     the same with gcc and g++, and warnings: C99 to C++17, -O0 to -O3, the configuration macros
 #   clang   the same with clang and clang++; where the contracts stand
 #   cross   32-bit x86 and big-endian s390x, where their cross compilers are installed
-#   speed   the implementation compiles in under 4 s of processor time
+#   speed   the implementation compiles in under 4 s of processor time, or 1.75 times that of a fixed file
 # A check that cannot run says SKIPPED; with CI set it was asked for, and fails. Logs: build/compile/.
 LC_ALL=C; export LC_ALL
 root=$(pwd)
@@ -277,18 +277,31 @@ cross() {
 }
 
 # processor time, the least of up to 8: a busy neighbour slows the whole machine, for a while
+compile_ms() {                         # COMPILER FILE: processor time of one compilation
+    bash -c 'TIMEFORMAT="%U %S"; time "$@" 2> log' bash $1 -O2 -I"$root" -c $2 -o m.o 2>&1 |
+        awk '{ printf "%d", 1000 * ($1 + $2) }'
+}
+# The implementation in under 4 s; where the machine is slow or busy, against a fixed file compiled in turn with it
 speed() {
+    awk 'BEGIN { for (k = 0; k < 400; k++) printf "float f%d(float *x, const float *y, unsigned long n) { " \
+        "float s = 0; unsigned long i, j; for (i = 0; i < n; i++) { for (j = 0; j < 8; j++) x[8 * i + j] = " \
+        "x[8 * i + j] * y[i] + (float)(i %% %d); s += x[i] > %d ? x[i] : y[i]; } for (i = n; i-- > 0;) " \
+        "{ if (x[i] < s) s -= x[i] * %d; else x[i] = s; } return s; }\n", k, k + 2, k, k + 1 }' > fixed.c
     for cc in gcc clang; do
         have $cc || { skip "compile time of $cc -O2" "not installed"; continue; }
-        best=999999
-        for i in 1 2 3 4 5 6 7 8; do
+        best=999999 fixed=999999
+        for i in 1 2 3 4 5 6; do
             [ "$best" -ge 4000 ] || break
-            t=$(bash -c 'TIMEFORMAT="%U %S"; time "$@" 2> log' bash $cc -O2 -I"$root" -c impl.c -o m.o 2>&1 |
-                awk '{ printf "%d", 1000 * ($1 + $2) }')
+            t=$(compile_ms $cc impl.c)
             [ "${t:-0}" -gt 100 ] && [ "$t" -lt "$best" ] && best=$t
+            [ "$best" -ge 4000 ] || break
+            t=$(compile_ms $cc fixed.c)
+            [ "${t:-0}" -gt 100 ] && [ "$t" -lt "$fixed" ] && fixed=$t
         done
         said="$cc -O2 compiles the implementation in $best ms,"
-        if [ "$best" -lt 4000 ]; then pass "$said under 4000"; else fail "$said not under 4000"; fi
+        if [ "$best" -lt 4000 ]; then pass "$said under 4000"
+        elif [ $((best * 4)) -lt $((fixed * 7)) ]; then pass "$said under 1.75 times a fixed file's $fixed"
+        else fail "$said not under 4000, nor under 1.75 times a fixed file's $fixed"; fi
     done
 }
 
