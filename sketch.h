@@ -617,7 +617,8 @@ SKETCH_INLINE sketch_status sketch_tda_topk(const sketch_store *store, const flo
        sketch_tda_whiten_factor(gram, d, ridge);           // a usual ridge: 1e-2 .. 1 times trace / d
        sketch_tda_whiten(gram, d, q, nq, scratch);         // then sketch_tda_scores or _topk with SKETCH_DOT
 
-   Only the queries need whitening: the store stays as it is. */
+   Only the queries need whitening: the store stays as it is. Both sides whitened give q^T A^-2 t, and
+   SKETCH_COSINE of a whitened query is not the whitened cosine: use SKETCH_DOT. */
 
 /* gram[d,d] += rows^T rows: set it to zero before the first call; it must be symmetric and stays so to the
    bit. Products of f32 are exact in f64, sums in f64: error <= (nrows + 1) 2^-53 sum |x_i x_j|. Untouched
